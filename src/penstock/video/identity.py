@@ -1,0 +1,23 @@
+"""Identifiers: opaque, url-safe, sortable by creation (the ULID layout: 48 bits of milliseconds, 80 of randomness)."""
+
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32, lower case: no i, l, o, u to misread
+_LENGTH = 26
+
+
+def new_id() -> str:
+    """A fresh id of 26 characters. Ids of different milliseconds sort by creation; within one the order is random."""
+    return encode(time.time_ns() // 1_000_000, secrets.randbits(80))
+
+
+def encode(milliseconds: int, randomness: int) -> str:
+    """The id for a time since the Unix epoch (48 bits) and 80 random bits."""
+    number = (milliseconds << 80) | randomness
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` has the form of an id. Handlers ask before they look anything up or build a key from it."""
+    return len(text) == _LENGTH and text[0] <= "7" and all(character in _ALPHABET for character in text)
