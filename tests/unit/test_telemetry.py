@@ -1,0 +1,196 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import structlog
+from opentelemetry import trace
+from structlog.contextvars import bound_contextvars
+from typing_extensions import override
+
+from penstock import telemetry
+from penstock.telemetry import TelemetryConfig, redact_text
+
+CONFIG = TelemetryConfig(service="web", node="node-1", version="0.1.0")
+
+
+@pytest.fixture(autouse=True)
+def former_logging() -> Iterator[None]:
+    """Each test configures logging for the whole process, so each puts the former one back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
+    logging.captureWarnings(capture=False)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    """What was written, line by line."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_one_json_object_with_what_is_bound() -> None:
+    """Event, level, UTC time, service, node and every bound name are on the line."""
+    stream = io.StringIO()
+    telemetry.configure(CONFIG, stream=stream)
+    with bound_contextvars(video_id="v1", task_id="t1"):
+        structlog.get_logger().info("chunk_encoded", frames=96)
+    (line,) = lines(stream)
+    assert line.pop("time").endswith("Z")
+    assert line == {
+        "event": "chunk_encoded",
+        "level": "info",
+        "service": "web",
+        "node": "node-1",
+        "video_id": "v1",
+        "task_id": "t1",
+        "frames": 96,
+    }
+
+
+def test_lines_of_libraries_take_the_same_form() -> None:
+    """The standard library's logging ends in the same stream, as JSON, with what is bound."""
+    stream = io.StringIO()
+    telemetry.configure(CONFIG, stream=stream)
+    with bound_contextvars(video_id="v1"):
+        logging.getLogger("some.library").warning("took %d tries", 3)
+    (line,) = lines(stream)
+    assert (line["event"], line["logger"], line["video_id"]) == ("took 3 tries", "some.library", "v1")
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    """A level keeps quieter events out, of Penstock and of libraries."""
+    stream = io.StringIO()
+    telemetry.configure(TelemetryConfig(service="web", node="n", version="0", level="warning"), stream=stream)
+    structlog.get_logger().info("quiet")
+    logging.getLogger("library").info("quiet")
+    assert not stream.getvalue()
+
+
+def test_an_exception_is_part_of_its_line() -> None:
+    """A traceback is data within the JSON object, without the values of local variables."""
+    stream = io.StringIO()
+    telemetry.configure(CONFIG, stream=stream)
+    secret = "do-not-show"  # noqa: F841  (a local of the failing frame)
+    try:
+        int("broken")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    (line,) = lines(stream)
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert "do-not-show" not in stream.getvalue()
+
+
+def test_console_lines_are_for_people() -> None:
+    """The console form is no JSON and still names the event."""
+    stream = io.StringIO()
+    telemetry.configure(
+        TelemetryConfig(service="web", node="n", version="0", format="console"), stream=stream
+    )
+    structlog.get_logger().info("started", port=8800)
+    assert "started" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
+    """Two configurations of one file, as of two processes, keep each other's lines."""
+    path = tmp_path / "logs" / "penstock.log"
+    for service in ("web", "processing"):
+        handle = telemetry.configure(TelemetryConfig(service=service, node="n", version="0", file=path))
+        structlog.get_logger().info("started")
+        handle.close()
+    assert [json.loads(line)["service"] for line in path.read_text().splitlines()] == ["web", "processing"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET /stream/eyJhbGciOi.x.y/video/gen/master.m3u8", "GET /stream/[redacted]/video/gen/master.m3u8"),
+        ("Authorization: Bearer abc.def-1", "Authorization: Bearer [redacted]"),
+        (
+            "/api/uploads/1/parts/2?expires=9&sig=abc&x=1",
+            "/api/uploads/1/parts/2?expires=9&sig=[redacted]&x=1",
+        ),
+        (
+            "postgresql+psycopg://me:hunter2@db:5432/penstock",
+            "postgresql+psycopg://me:[redacted]@db:5432/penstock",
+        ),
+        ("the key psk_0123abcd was refused", "the key psk_[redacted] was refused"),
+        ("http://localhost:8800/watch/abc", "http://localhost:8800/watch/abc"),
+        ("nothing to hide", "nothing to hide"),
+    ],
+)
+def test_secrets_inside_texts_are_hidden(text: str, shown: str) -> None:
+    """Tokens in paths, bearer credentials, signatures, passwords in URLs and API keys never reach a log."""
+    assert redact_text(text) == shown
+
+
+def test_values_under_secret_names_are_hidden_at_any_depth() -> None:
+    """What is called a secret is hidden whatever it looks like; its neighbours stay."""
+    stream = io.StringIO()
+    telemetry.configure(CONFIG, stream=stream)
+    structlog.get_logger().info(
+        "request",
+        headers={"Authorization": "abc", "Accept": "text/html", "Cookie": "s=1"},
+        values=[{"api_key": "k"}, {"key_id": "public"}],
+        password="p",
+        tokens_issued=3,
+    )
+    (line,) = lines(stream)
+    assert line["headers"] == {"Authorization": "[redacted]", "Accept": "text/html", "Cookie": "[redacted]"}
+    assert line["values"] == [{"api_key": "[redacted]"}, {"key_id": "public"}]
+    assert (line["password"], line["tokens_issued"]) == ("[redacted]", 3)
+
+
+def test_secrets_in_a_traceback_are_hidden() -> None:
+    """An error that quotes a database URL does not leak its password."""
+    stream = io.StringIO()
+    telemetry.configure(CONFIG, stream=stream)
+    try:
+        int("postgresql://me:hunter2@db/penstock")
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_spans_leave_for_the_collector_and_lines_name_them() -> None:
+    """With an endpoint, spans arrive there over OTLP, and a log line inside one carries its ids."""
+    arrived, received = Event(), []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            arrived.set()
+
+        @override
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    stream = io.StringIO()
+    config = TelemetryConfig(
+        service="processing", node="n", version="0", otlp_endpoint=f"http://127.0.0.1:{server.server_port}"
+    )
+    try:
+        handle = telemetry.configure(config, stream=stream)
+        with trace.get_tracer("test").start_as_current_span("encode") as span:
+            structlog.get_logger().info("inside")
+        handle.close()
+        assert arrived.wait(30)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert received[0][0] == "/v1/traces"
+    assert b"encode" in received[0][1]
+    assert lines(stream)[0]["trace_id"] == format(span.get_span_context().trace_id, "032x")
