@@ -119,9 +119,10 @@ class Track:
         index = number - first
         return self.segments[index] if 0 <= index < len(self.segments) else None
 
-    def peak_bandwidth(self) -> int:
-        """Highest bit/s of any one segment (RFC 8216 section 4.3.4.2, ``BANDWIDTH``)."""
-        return max((_bits_per_second(s.size, s.duration, self.timescale) for s in self.segments), default=self.bandwidth)
+    def peak_bandwidth(self, target_duration: int) -> int:
+        """Peak segment bit rate in bit/s (``BANDWIDTH``), see :func:`peak_bit_rate`; the cap where nothing is measured."""
+        measured = peak_bit_rate([(s.size, s.duration) for s in self.segments], self.timescale, target_duration)
+        return self.bandwidth if measured is None else measured
 
     def average_bandwidth(self) -> int:
         """Bit/s over all segments (``AVERAGE-BANDWIDTH``)."""
@@ -278,6 +279,30 @@ def decode(data: bytes) -> Timeline:
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise TimelineMalformed("The object is not a timeline of this format.") from error
+
+
+def peak_bit_rate(parts: Sequence[tuple[int, int]], timescale: int, target_duration: int) -> int | None:
+    """Peak bit/s of consecutive parts, each (bytes, ticks), by RFC 8216 section 4.1; None without parts.
+
+    It is the highest rate of any contiguous run that lasts between half and one and a half target durations (seconds).
+    A run and not a single part, because a last segment of one keyframe would otherwise speak for the whole video. What
+    is shorter than any such run has its average rate.
+    """
+    shortest, longest = target_duration * timescale, 3 * target_duration * timescale  # both times two
+    peak = first = size = ticks = 0
+    for part_size, part_ticks in parts:
+        size, ticks = size + part_size, ticks + part_ticks
+        while 2 * ticks > longest and ticks > part_ticks:
+            size, ticks, first = size - parts[first][0], ticks - parts[first][1], first + 1
+        run_size, run_ticks, start = size, ticks, first
+        while 2 * run_ticks >= shortest:
+            if 2 * run_ticks <= longest:
+                peak = max(peak, _bits_per_second(run_size, run_ticks, timescale))
+            run_size, run_ticks, start = run_size - parts[start][0], run_ticks - parts[start][1], start + 1
+    total = sum(part_ticks for _, part_ticks in parts)
+    if not peak and total:
+        peak = _bits_per_second(sum(part_size for part_size, _ in parts), total, timescale)
+    return peak or None
 
 
 def _bits_per_second(size: int, ticks: int, timescale: int) -> int:
