@@ -21,3 +21,19 @@ def encode(milliseconds: int, randomness: int) -> str:
 def is_id(text: str) -> bool:
     """Whether ``text`` has the form of an id. Handlers ask before they look anything up or build a key from it."""
     return len(text) == _LENGTH and text[0] <= "7" and all(character in _ALPHABET for character in text)
+
+
+def to_bytes(identifier: str) -> bytes:
+    """The 16 bytes that an id spells. Raises ``ValueError`` for a text that is no id."""
+    if not is_id(identifier):
+        raise ValueError("not an id")
+    number = 0
+    for character in identifier:
+        number = (number << 5) | _ALPHABET.index(character)
+    return number.to_bytes(16, "big")
+
+
+def from_bytes(data: bytes) -> str:
+    """The id that 16 bytes stand for."""
+    number = int.from_bytes(data, "big")
+    return encode(number >> 80, number & ((1 << 80) - 1))
