@@ -31,7 +31,7 @@ _SECRET_TEXT = re.compile(
     r"|(?P<query>[?&](?:sig|signature|token|key|secret|X-Amz-(?:Signature|Credential|Security-Token))=)[^&\s\"']+"
     r"|(?P<scheme>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=\-]+"
     r"|(?P<login>\b[a-z][a-z0-9+.\-]*://[^/\s:@]*:)[^/\s@]+(?=@)"  # user:password@ in a URL
-    r"|(?P<apikey>\bpsk_)[A-Za-z0-9_\-]+",
+    r"|(?P<apikey>\bpst_)[A-Za-z0-9_\-]+",
     re.IGNORECASE,
 )
 # What each third-party logger may say: below this its lines are about its own workings, not about a video.
