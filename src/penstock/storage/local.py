@@ -167,7 +167,7 @@ class LocalStore:
                     if not file.exists():
                         raise
                     # Otherwise a deletion has just pruned a folder that was empty until now: make it again.
-                except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                except (IsADirectoryError, NotADirectoryError):
                     raise KeyMalformed("One object key is a folder of another.") from None
             sync_folder(target.parent)
 
@@ -176,7 +176,8 @@ class LocalStore:
         if folder == self.root or (folder in self._synced and folder.is_dir()):
             return
         self._make_folders(folder.parent)
-        folder.mkdir(mode=0o755, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o755)
         sync_folder(
             folder.parent
         )  # also when it was there: another process may have made it and not synced it yet

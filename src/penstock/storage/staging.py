@@ -129,17 +129,8 @@ class Staging:
         folder = self._folder(name)
         with translated("stage"), suppress(FileNotFoundError):
             (folder / _DATA).unlink(missing_ok=True)  # first: from here on nobody can begin to write it
-            while True:
-                for file in tuple(folder.iterdir()):
-                    file.unlink(missing_ok=True)
-                try:
-                    folder.rmdir()
-                    return
-                except OSError as error:
-                    if (
-                        error.errno != errno.ENOTEMPTY
-                    ):  # a writer that comes too late may just have made its lock
-                        raise
+            while not _emptied(folder):
+                pass  # a writer that came too late has just made its lock file
 
     def names(self) -> Iterator[str]:
         """The names of all staged files, in no order: what a collector compares with the records."""
@@ -155,6 +146,19 @@ class Staging:
         if not is_name(name):
             raise KeyMalformed("A staged upload's name does not follow the key layout.")
         return self._root / name
+
+
+def _emptied(folder: Path) -> bool:
+    """Removes the folder and what is in it; False where something new appeared meanwhile."""
+    for file in tuple(folder.iterdir()):
+        file.unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def _open(path: Path, flags: int) -> int:
