@@ -1,0 +1,98 @@
+"""The programs that some tests need beside Python: which are here, and `install` for the missing ones (Debian packages, root).
+
+Installing must not disturb the machine: a package's own service is kept from starting and from taking its default port, and
+no PostgreSQL cluster is created. Each test starts what it needs itself, on a port and in a folder of its own. Standard
+library only: `sudo make servers` runs this with the system's Python.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def _newest_postgresql() -> str | None:
+    """Debian keeps the server's programs out of the PATH, one folder per major version."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    return str(found[-1]) if found else shutil.which("initdb")
+
+
+def _chromium() -> str | None:
+    return next(
+        (at for name in ("chromium", "chromium-browser", "google-chrome") if (at := shutil.which(name))), None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program of the tests: the pytest marker is `needs_<name>`."""
+
+    name: str
+    title: str
+    package: str
+    find: Callable[[], str | None]
+
+
+PROGRAMS = (
+    Program("postgresql", "PostgreSQL", "postgresql", _newest_postgresql),
+    Program("chromium", "Chromium", "chromium", _chromium),
+    Program("strace", "strace", "strace", lambda: shutil.which("strace")),
+)
+
+
+def missing() -> list[Program]:
+    """Programs that tests need and this machine lacks."""
+    return [program for program in PROGRAMS if program.find() is None]
+
+
+def may_install() -> bool:
+    """Only root on a Debian-like system may, and does."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def install(programs: list[Program]) -> None:
+    """Install the packages; raises CalledProcessError when apt-get fails.
+
+    While apt-get runs, `policy-rc.d` answers 101 ("action forbidden by policy", Debian's invoke-rc.d), so that no service
+    starts. A policy that the machine already has is left as it is.
+    """
+    policy = Path("/usr/sbin/policy-rc.d")
+    ours = not policy.exists()
+    clusters = Path("/etc/postgresql-common/createcluster.conf")
+    if not clusters.exists():
+        clusters.parent.mkdir(parents=True, exist_ok=True)
+        clusters.write_text("create_main_cluster = false\n")
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        packages = [program.package for program in programs]
+        print(f"Installing {', '.join(packages)} (no service is started)", flush=True)
+        subprocess.run(["apt-get", "-qq", "update"], env=env, check=True)
+        subprocess.run(
+            ["apt-get", "-qq", "--yes", "install", "--no-install-recommends", *packages], env=env, check=True
+        )
+    finally:
+        if ours:
+            policy.unlink(missing_ok=True)
+
+
+def main() -> int:
+    """`install`: bring the missing programs; anything else: say which are here."""
+    lacking = missing()
+    if sys.argv[1:] == ["install"] and lacking:
+        if not may_install():
+            print("penstock: installing needs root on Debian or Ubuntu: sudo make servers", file=sys.stderr)
+            return 1
+        install(lacking)
+    for program in PROGRAMS:
+        print(f"{program.title:<12}{program.find() or 'missing'}")
+    return 1 if missing() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
