@@ -50,7 +50,10 @@ class ObjectStore(Protocol):
     """
 
     def put(self, key: str, data: Payload) -> ObjectInfo:
-        """Store ``data``, replacing what was there in one step. Durable when it returns; invisible when it raises."""
+        """Store ``data``, replacing what was there in one step; durable when it returns.
+
+        When it raises, the key is as it was before or, where only the last confirmation failed, holds all of ``data``.
+        """
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from ``start`` up to, not including, ``end``; a range past the object's end is cut to it."""

@@ -1,0 +1,118 @@
+import os
+import stat
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from penstock.storage.local import LocalStore
+from penstock.storage.open import open_store
+from penstock.video.errors import ConfigurationError, PermanentError, StorageUnavailable
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where the store will be."""
+    return tmp_path / "deep" / "store"
+
+
+def test_the_root_is_made_for_its_owner_alone(root: Path) -> None:
+    """A new store is closed to other users, since sources are private."""
+    LocalStore(root)
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+
+
+def test_links_below_the_root_are_neither_followed_nor_listed(root: Path, tmp_path: Path) -> None:
+    """A link to a file or a folder elsewhere gives nothing away and takes nothing in."""
+    store = LocalStore(root)
+    store.put("v/real", b"x")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    (root / "v" / "file").symlink_to(outside / "secret")
+    (root / "folder").symlink_to(outside)
+    for key in ("v/file", "folder/secret", "folder/new"):
+        for call in (
+            store.get,
+            store.head,
+            store.local_path,
+            lambda key: store.put(key, b"y"),
+            lambda key: store.delete([key]),
+        ):
+            with pytest.raises(StorageUnavailable):
+                call(key)
+    assert [info.key for info in store.list("")] == ["v/real"]
+    assert sorted(path.name for path in outside.iterdir()) == ["secret"]
+
+
+def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
+    """An operator may point the data folder at another disk."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    LocalStore(tmp_path / "data").put("a", b"x")
+    assert (tmp_path / "disk" / "a").read_bytes() == b"x"
+
+
+def test_special_files_are_no_objects(root: Path) -> None:
+    """A pipe in the store neither blocks a reader nor is listed."""
+    store = LocalStore(root)
+    os.mkfifo(root / "pipe")
+    done = threading.Event()
+
+    def look() -> None:
+        with pytest.raises(PermanentError):
+            store.head("pipe")
+        done.set()
+
+    threading.Thread(target=look, daemon=True).start()
+    assert done.wait(10)
+    assert list(store.list("")) == []
+
+
+def test_opening_removes_what_a_dead_process_left(root: Path) -> None:
+    """Temporary files that nobody has touched for a day go; one that is being written stays."""
+    LocalStore(root)
+    old, young = root / ".tmp" / "old", root / ".tmp" / "young"
+    old.write_bytes(b"x")
+    young.write_bytes(b"x")
+    os.utime(old, (time.time() - 90_000, time.time() - 90_000))
+    LocalStore(root)
+    assert [path.name for path in (root / ".tmp").iterdir()] == ["young"]
+
+
+def test_emptied_folders_go(root: Path) -> None:
+    """A deleted video leaves no empty folders behind, and the root stays."""
+    store = LocalStore(root)
+    store.put("v/task.1/720p/00000001.m4s", b"x")
+    store.delete(["v/task.1/720p/00000001.m4s"])
+    assert [path.name for path in root.iterdir()] == [".tmp"]
+
+
+def test_a_key_is_no_folder_of_another(root: Path) -> None:
+    """What a folder cannot hold and a bucket could is refused as a defect, not retried as an outage."""
+    store = LocalStore(root)
+    store.put("a/b", b"x")
+    store.put("c", b"x")
+    for key in ("a", "c/d"):
+        with pytest.raises(PermanentError) as caught:
+            store.put(key, b"y")
+        assert caught.value.code == "key_malformed"
+    assert [info.key for info in store.list("")] == ["a/b", "c"]
+
+
+def test_a_url_opens_the_folder(tmp_path: Path) -> None:
+    """A file URL names an absolute folder, percent-encoded where it must be."""
+    store = open_store((tmp_path / "with space").as_uri())
+    store.put("a", b"x")
+    assert (tmp_path / "with space" / "a").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "/data", "ftp://host/x", "file:relative", "file://host/data", "file:///data?x=1"]
+)
+def test_other_urls_are_refused(url: str) -> None:
+    """A storage URL of another form stops the start with a configuration error."""
+    with pytest.raises(ConfigurationError) as caught:
+        open_store(url)
+    assert caught.value.code == "storage_url_invalid"

@@ -1,0 +1,161 @@
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from penstock.storage.local import LocalStore
+from penstock.storage.staging import Staging, StagingBusy
+from penstock.storage.store import KeyMalformed, ObjectMissing
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """An empty folder store."""
+    return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def staging(store: LocalStore) -> Staging:
+    """The store's staging."""
+    return Staging(store)
+
+
+def write(staging: Staging, name: str, offset: int, data: bytes) -> str:
+    """One part, written and synced; its digest."""
+    with staging.writing(name, offset=offset) as part:
+        part.write(data)
+        return part.sync()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.binary(min_size=1, max_size=500),
+    part_size=st.integers(1, 200),
+    order=st.randoms(use_true_random=False),
+)
+def test_parts_in_any_order_make_the_whole(
+    staging: Staging, store: LocalStore, data: bytes, part_size: int, order: object
+) -> None:
+    """Parts written in any order, some twice, adopted, are the object; each part's digest is its own bytes'."""
+    offsets = list(range(0, len(data), part_size))
+    shuffled = sorted([*offsets, offsets[0]], key=lambda _: order.random())  # type: ignore[attr-defined]
+    staging.create("u")
+    for offset in shuffled:
+        piece = data[offset : offset + part_size]
+        assert write(staging, "u", offset, piece) == hashlib.sha256(piece).hexdigest()
+    with staging.sealed("u") as sealed:
+        assert sealed.size == len(data)
+        assert sealed.digest() == hashlib.sha256(data).hexdigest()
+        info = sealed.adopt("v/source")
+    assert info.size == len(data)
+    assert store.get("v/source") == data
+    staging.remove("u")
+    assert list(staging.names()) == []
+
+
+def test_staged_bytes_are_not_objects(staging: Staging, store: LocalStore) -> None:
+    """Nothing of an unfinished upload is listed or readable as an object."""
+    staging.create("u")
+    write(staging, "u", 0, b"x")
+    assert list(store.list("")) == []
+    assert list(staging.names()) == ["u"]
+
+
+def test_one_writer_per_part(staging: Staging) -> None:
+    """Two requests for one part exclude each other; different parts do not."""
+    staging.create("u")
+    with staging.writing("u", offset=0), staging.writing("u", offset=10):
+        with pytest.raises(StagingBusy) as caught, staging.writing("u", offset=10):
+            pass
+        assert caught.value.retry_after == 1
+    with staging.writing("u", offset=10):
+        pass
+
+
+def test_no_sealing_while_someone_writes_and_no_writing_when_sealed(staging: Staging) -> None:
+    """What is hashed and adopted is what nobody can change any more."""
+    staging.create("u")
+    with staging.writing("u", offset=0), pytest.raises(StagingBusy), staging.sealed("u"):
+        pass
+    with staging.sealed("u") as sealed:
+        with pytest.raises(StagingBusy), staging.writing("u", offset=0):
+            pass
+        with pytest.raises(StagingBusy), staging.sealed("u"):
+            pass
+        sealed.adopt("v/source")
+    with pytest.raises(ObjectMissing) as caught, staging.writing("u", offset=0):
+        pass
+    assert caught.value.code == "upload_missing"
+
+
+def test_threads_exclude_each_other(staging: Staging) -> None:
+    """Of many threads that write one part at the same moment, every byte of the result is from one of them."""
+    staging.create("u")
+    barrier = threading.Barrier(8)
+
+    def attempt(number: int) -> bool:
+        barrier.wait()
+        try:
+            with staging.writing("u", offset=0) as part:
+                for _ in range(50):
+                    part.write(bytes([number]) * 1000)
+                part.sync()
+        except StagingBusy:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert any(pool.map(attempt, range(8)))
+    with staging.sealed("u") as sealed:
+        sealed.adopt("v/source")
+    content = LocalStore.get(staging._store, "v/source")
+    assert len(content) == 50_000
+    assert len(set(content)) == 1
+
+
+def test_a_single_part_starts_over(staging: Staging, store: LocalStore) -> None:
+    """A second, shorter attempt at a whole upload leaves no tail of the first."""
+    staging.create("u")
+    for data in (b"a long first attempt", b"short"):
+        with staging.writing("u", offset=0, whole=True) as part:
+            part.write(data)
+            part.sync()
+    with staging.sealed("u") as sealed:
+        sealed.adopt("v/source")
+    assert store.get("v/source") == b"short"
+
+
+def test_removing_wins_over_a_writer(staging: Staging) -> None:
+    """A cancelled upload is gone at once; whoever still writes it can neither finish nor bring it back."""
+    staging.create("u")
+    with staging.writing("u", offset=0) as part:
+        part.write(b"x")
+        staging.remove("u")
+        part.sync()
+    staging.remove("u")
+    for attempt in (lambda: staging.writing("u", offset=0), lambda: staging.sealed("u")):
+        with pytest.raises(ObjectMissing), attempt():
+            pass
+    assert list(staging.names()) == []
+
+
+def test_creating_twice_keeps_the_bytes(staging: Staging) -> None:
+    """A repeated creation changes nothing."""
+    staging.create("u")
+    write(staging, "u", 0, b"kept")
+    staging.create("u")
+    with staging.sealed("u") as sealed:
+        assert sealed.size == 4
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a\0"])
+def test_only_plain_names(staging: Staging, name: str) -> None:
+    """A staged name can leave the staging folder as little as a key can leave the store."""
+    with pytest.raises(KeyMalformed):
+        staging.create(name)
+    with pytest.raises(KeyMalformed):
+        staging.remove(name)
