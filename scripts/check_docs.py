@@ -6,6 +6,7 @@ command that shows it, or says plainly "not yet"; and the milestones are all the
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -63,14 +64,15 @@ def make_targets(root: Path) -> frozenset[str]:
 
 
 def pages(root: Path) -> list[Path]:
-    """Every document of the project."""
-    found = [
-        *root.glob("*.md"),
-        *root.glob("docs/**/*.md"),
-        *root.glob("tests/**/*.md"),
-        *root.glob("bench/**/*.md"),
-    ]
-    return sorted(found)
+    """Every document of the project, committed or about to be; what git ignores is not ours."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=root,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    return sorted(path for name in listed.stdout.splitlines() if (path := root / name).is_file())
 
 
 def anchor(heading: str) -> str:
@@ -165,10 +167,10 @@ def check_milestones(text: str) -> Iterator[str]:
             yield f"row {name} stands {seen.get(name, 0)} times"
 
 
-def complaints(root: Path, penstock_commands: Iterable[str]) -> list[str]:
+def complaints(root: Path, documents: Iterable[Path], penstock_commands: Iterable[str]) -> list[str]:
     """Everything wrong with the documents below `root`, as `page: what`."""
     known = Known(root, make_targets(root), frozenset(penstock_commands))
-    found = [f"{page.relative_to(root)}: {what}" for page in pages(root) for what in check_page(page, known)]
+    found = [f"{page.relative_to(root)}: {what}" for page in documents for what in check_page(page, known)]
     for name, rule in (("guarantees", check_guarantees), ("milestones", check_milestones)):
         found += [f"docs/{name}.md: {what}" for what in rule((root / "docs" / f"{name}.md").read_text())]
     return found
@@ -186,7 +188,7 @@ def installed_commands() -> frozenset[str]:
 
 def main() -> int:
     """Print each complaint; 1 if there is any."""
-    found = complaints(ROOT, installed_commands())
+    found = complaints(ROOT, pages(ROOT), installed_commands())
     for complaint in found:
         print(complaint)
     return 1 if found else 0

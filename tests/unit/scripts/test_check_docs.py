@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Path:
 
 def _said(project: Path, addition: str) -> list[str]:
     (project / "docs/page.md").write_text(addition)
-    return complaints(project, {"up", "show"})
+    return complaints(project, project.rglob("*.md"), {"up", "show"})
 
 
 def test_documents_in_order_draw_no_complaint(project: Path) -> None:
