@@ -61,6 +61,12 @@ def choose(
     return tuple(rungs)
 
 
+def fitted(width: Fraction, height: Fraction, standard: int) -> tuple[int, int]:
+    """The even size that a picture takes in the box of a standard height, never larger than the picture."""
+    factor = min(_fit(width, height, standard), Fraction(1))
+    return _even(width * factor), _even(height * factor)
+
+
 def _fit(width: Fraction, height: Fraction, standard: int) -> Fraction:
     """The factor that fits the picture into the standard rung's box; above 1 the box is larger than the picture."""
     longer, shorter = Fraction(standard * 16, 9), Fraction(standard)

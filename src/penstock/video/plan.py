@@ -5,14 +5,18 @@ plan pins what the encoder's bytes depend on. It knows no commands, files or rec
 commands, and every chunk's number of frames is known before it is encoded.
 """
 
-from dataclasses import dataclass
+import bisect
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Self
 
-from penstock.video import documents
+from penstock.video import documents, ladder, tracks
+from penstock.video import grid as grids
+from penstock.video.grid import Grid, nearest
 from penstock.video.ladder import Rung
-from penstock.video.media import Chapter, Colour, Scan, SourceMedia
+from penstock.video.media import Chapter, Colour, Scan, SourceMedia, VideoStream
+from penstock.video.tracks import AudioTrack, CaptionsTrack
 
 FORMAT = 1
 
@@ -42,29 +46,6 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """The one constant-rate grid of output frames that all rungs and chunks share.
-
-    Frame ``n`` is shown from ``n / rate`` seconds after ``origin`` on. The picture's own clock starts at
-    ``video_origin``, which differs from ``origin`` by less than half a frame: so a constant-rate source falls exactly
-    on the grid, whatever the sound's first timestamp is.
-    """
-
-    rate: Fraction  # frames/s
-    timescale: (
-        int  # ticks per second of the rungs' media; a multiple of the rate's numerator, at least 10 000
-    )
-    gop_frames: int
-    segment_frames: int
-    video_origin: Fraction  # seconds on the source's clock of grid frame 0
-
-    @property
-    def frame_ticks(self) -> int:
-        """Ticks per frame: a whole number by construction."""
-        return int(self.timescale / self.rate)
-
-
-@dataclass(frozen=True, slots=True)
 class VideoTreatment:
     """What is done to every picture before it is scaled to the rungs."""
 
@@ -78,38 +59,6 @@ class VideoTreatment:
     tonemap: bool  # from HDR to the standard range
     start: Fraction  # presentation time of the first picture on the source's clock
     time_base: Fraction  # of the source stream
-
-
-@dataclass(frozen=True, slots=True)
-class AudioTrack:
-    """One audio representation: AAC-LC, 48 kHz, segments of whole 1024-sample frames of about the video's length."""
-
-    name: str  # ``audio-0``, ``audio-1``...; the number is the index of its task
-    stream: int  # index in the source
-    channels: int  # 2 or 6
-    bitrate: int  # bit/s
-    sample_rate: int
-    segment_samples: int
-    language: str | None
-    label: str
-    default: bool
-    loudness: bool
-
-    @property
-    def bandwidth(self) -> int:
-        """Bit/s for the manifests while the track grows: AAC spreads bits between frames; the container adds a little."""
-        return self.bitrate * 115 // 100
-
-
-@dataclass(frozen=True, slots=True)
-class CaptionsTrack:
-    """One text subtitle stream that becomes WebVTT; the number in ``name`` is the index of its task."""
-
-    name: str  # ``captions-0``...
-    stream: int
-    language: str | None
-    label: str
-    default: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,18 +150,66 @@ class Chunk:
 
 
 def plan(media: SourceMedia, settings: Settings) -> Plan:
-    """The plan for a source. Raises ``MediaError`` for sources that cannot become a video."""
-    raise NotImplementedError
+    """The plan for a source. A source without any video or audio stream has none: the probe refuses it."""
+    picture = media.video[0] if media.video else None
+    origin = min([stream.start for stream in media.video[:1]] + [stream.start for stream in media.audio])
+    grid = (
+        grids.choose(
+            picture,
+            origin,
+            still=media.still,
+            gop_seconds=settings.gop_seconds,
+            segment_gops=settings.segment_gops,
+        )
+        if picture
+        else None
+    )
+    seconds = (
+        Fraction(grid.segment_frames) / grid.rate if grid else settings.gop_seconds * settings.segment_gops
+    )
+    audio = tracks.audio(media, seconds, loudness=settings.loudness)
+    end = None if media.duration is None else media.start + media.duration
+    return Plan(
+        format=FORMAT,
+        fingerprint=settings.fingerprint,
+        container=media.container,
+        start=media.start,
+        origin=origin,
+        duration=None if end is None else max(end - origin, Fraction(0)),
+        still=media.still,
+        preset=_PRESETS[settings.profile],
+        grid=grid,
+        video=_treatment(picture) if picture else None,
+        rungs=_rungs(picture, grid, settings) if picture and grid else (),
+        audio=audio,
+        captions=tracks.captions(media),
+        chapters=tuple(
+            Chapter(max(chapter.start - origin, Fraction(0)), chapter.end - origin, chapter.title)
+            for chapter in media.chapters
+            if chapter.end > origin
+        ),
+        poster=_poster(picture, end) if picture else None,
+        target_duration=nearest(max([seconds, *(Fraction(t.segment_samples, t.sample_rate) for t in audio)])),
+        first_chunk_segments=settings.first_chunk_segments,
+        chunk_segments=settings.chunk_segments,
+        first_chunk_early=_believable(media, picture, grid, settings) if picture and grid else False,
+    )
 
 
 def total_frames(plan: Plan, scan: ScanResult) -> int:
     """Frames of every rung over the whole video, known once the source is scanned; 0 without pictures."""
-    raise NotImplementedError
+    if plan.grid is None:
+        return 0
+    if plan.still:
+        return plan.grid.segment_frames
+    return max(1, nearest((scan.end * scan.time_base - plan.grid.video_origin) * plan.grid.rate))
 
 
 def duration(plan: Plan, scan: ScanResult) -> Fraction:
-    """Seconds of the finished video, as the scan knows it."""
-    raise NotImplementedError
+    """Seconds of the finished pictures, or of the first sound track where there are none, as the scan knows it."""
+    if plan.grid is None:
+        return max(scan.end * scan.time_base - plan.origin, Fraction(0))
+    return total_frames(plan, scan) / plan.grid.rate
 
 
 def chunks(plan: Plan, scan: ScanResult | None) -> tuple[Chunk, ...]:
@@ -221,4 +218,118 @@ def chunks(plan: Plan, scan: ScanResult | None) -> tuple[Chunk, ...]:
     The first chunk planned early equals the first chunk planned with the scan unless the header lied about the length:
     so a task derives its chunk from whatever is known when it runs, and a retry after the scan is right by itself.
     """
-    raise NotImplementedError
+    grid = plan.grid
+    if grid is None:
+        return ()
+    first = plan.first_chunk_segments * grid.segment_frames
+    if scan is None:
+        early = Chunk(0, 0, first, 1, plan.first_chunk_segments, None, last=False)
+        return (early,) if plan.first_chunk_early else ()
+    total = total_frames(plan, scan)
+    step = plan.chunk_segments * grid.segment_frames
+    starts = [0, *range(first, total, step)]
+    result = []
+    for index, (start, end) in enumerate(zip(starts, [*starts[1:], total], strict=True)):
+        result.append(
+            Chunk(
+                index=index,
+                first_frame=start,
+                frames=end - start,
+                first_segment=start // grid.segment_frames + 1,
+                segments=-(-(end - start) // grid.segment_frames),
+                seek=_seek(plan, grid, scan, start) if start else None,
+                last=end == total,
+            )
+        )
+    return tuple(result)
+
+
+_PRESETS = {Profile.SPEED: "superfast", Profile.BALANCED: "veryfast"}
+_CRF = {Profile.SPEED: 24, Profile.BALANCED: 23}
+_EXACT_SEEKING = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # demuxers whose index names every keyframe
+
+
+def _seek(plan: Plan, grid: Grid, scan: ScanResult, first_frame: int) -> Fraction | None:
+    """The keyframe to decode from so that every picture shown from ``first_frame`` on is there; None: the beginning."""
+    # The picture shown at a grid frame is the last one whose time, rounded to the grid, is not later: a keyframe at or
+    # before half a frame before this one precedes it. A deinterlacer looks two pictures back.
+    margin = Fraction(1, 2) if plan.video and plan.video.deinterlace is Scan.PROGRESSIVE else Fraction(5, 2)
+    latest = grid.video_origin + (first_frame - margin) / grid.rate
+    position = bisect.bisect_right(scan.keyframes, latest / scan.time_base) - 1
+    if plan.container not in _EXACT_SEEKING:
+        position -= (
+            1  # TS, PS, AVI, FLV find a position by guessing or by decode time: one group earlier is safe
+        )
+    return scan.keyframes[position] * scan.time_base if position > 0 else None
+
+
+def _believable(media: SourceMedia, stream: VideoStream, grid: Grid, settings: Settings) -> bool:
+    """Whether the header's word on the length is good enough to cut the first chunk by."""
+    claimed = stream.start + stream.duration if stream.duration is not None else None
+    if claimed is None and media.duration is not None:
+        claimed = media.start + media.duration
+    if claimed is None or media.truncated or media.still:
+        return False
+    needed = settings.first_chunk_segments * grid.segment_frames
+    # A header that counts frames has a table of them; others estimate, and get a whole segment of doubt.
+    doubt = grid.gop_frames // 4 if stream.header_frames else grid.segment_frames
+    return (claimed - grid.video_origin) * grid.rate >= needed + doubt
+
+
+def _treatment(stream: VideoStream) -> VideoTreatment:
+    colour = _completed(stream)
+    # Standard-range YCbCr keeps its own matrix and says so; what browsers do not show faithfully becomes BT.709.
+    kept = (
+        colour.hdr is None
+        and colour.matrix in {"bt709", "smpte170m", "bt470bg"}
+        and colour.primaries != "bt2020"
+    )
+    return VideoTreatment(
+        stream=stream.index,
+        width=stream.width,
+        height=stream.height,
+        rotation=stream.rotation,
+        deinterlace=stream.scan,
+        colour_in=colour,
+        colour_out=replace(colour, full_range=False) if kept else Colour(False, "bt709", "bt709", "bt709"),
+        tonemap=colour.hdr is not None,
+        start=stream.start,
+        time_base=stream.time_base,
+    )
+
+
+def _completed(stream: VideoStream) -> Colour:
+    """The stream's colour tags; where it has none, what players assume from its size, so that all rungs agree."""
+    rgb = stream.pixel_format.startswith(("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "pal8"))
+    guess = "gbr" if rgb else "bt709" if max(stream.width, stream.height) >= 1280 else "smpte170m"
+    tags = stream.colour
+    curve = "bt709" if guess == "gbr" else guess
+    return Colour(
+        full_range=tags.full_range,
+        matrix=tags.matrix or guess,
+        primaries=tags.primaries or curve,
+        transfer=tags.transfer or curve,
+    )
+
+
+def _rungs(stream: VideoStream, grid: Grid, settings: Settings) -> tuple[Rung, ...]:
+    width, height = stream.upright_size
+    return ladder.choose(
+        width,
+        height,
+        rate=grid.rate,
+        max_rung=settings.max_rung,
+        crf=_CRF[settings.profile],
+        threads=settings.threads,
+    )
+
+
+def _poster(stream: VideoStream, end: Fraction | None) -> Poster:
+    """A tenth of the way in, at most 10 s: past a black beginning, and still near the file's start."""
+    time = (
+        stream.start
+        if end is None
+        else stream.start + max(min((end - stream.start) / 10, Fraction(10)), Fraction(0))
+    )
+    width, height = ladder.fitted(*stream.upright_size, 720)
+    return Poster(time, width, height)

@@ -1,0 +1,80 @@
+"""The grid of output frames that all rungs and chunks of a video share, and the choice of its rate."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from penstock.video.media import VideoStream
+
+_MAX_RATE = 60
+_MIN_RATE = (
+    5  # slower sources (slide shows, time lapse) get each picture several times, so that segments stay short
+)
+_RATES = tuple(
+    Fraction(*rate)
+    for rate in ((24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60000, 1001), (60, 1))
+)
+_STILL_RATE = Fraction(25)
+_MIN_TIMESCALE = (
+    10_000  # players compute with times; coarse ticks make uneven frames of rates with many decimals
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The one constant-rate grid of output frames that all rungs and chunks share.
+
+    Frame ``n`` is shown from ``n / rate`` seconds after ``origin`` on. The picture's own clock starts at
+    ``video_origin``, which differs from ``origin`` by less than half a frame: so a constant-rate source falls exactly
+    on the grid, whatever the sound's first timestamp is.
+    """
+
+    rate: Fraction  # frames/s
+    timescale: (
+        int  # ticks per second of the rungs' media; a multiple of the rate's numerator, at least 10 000
+    )
+    gop_frames: int
+    segment_frames: int
+    video_origin: Fraction  # seconds on the source's clock of grid frame 0
+
+    @property
+    def frame_ticks(self) -> int:
+        """Ticks per frame: a whole number by construction."""
+        return int(self.timescale / self.rate)
+
+
+def nearest(value: Fraction) -> int:
+    """To the nearest whole number, halves up: Python's own rounding to even would move frame boundaries about."""
+    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
+
+
+def _rate(stream: VideoStream, *, still: bool) -> Fraction:
+    """The grid's rate: a constant one is kept (halved above 60, doubled below 5), a varying one snaps to a family."""
+    if still:
+        return _STILL_RATE
+    rate = stream.constant_rate
+    if rate is None:
+        guess = stream.typical_rate or stream.average_rate or _STILL_RATE
+        rate = min(_RATES, key=lambda known: abs(known - guess))
+    while rate > _MAX_RATE:
+        rate /= 2
+    while rate < _MIN_RATE:
+        rate *= 2
+    return rate
+
+
+def choose(
+    stream: VideoStream, origin: Fraction, *, still: bool, gop_seconds: Fraction, segment_gops: int
+) -> Grid:
+    """The grid for a stream in a video whose zero is at ``origin`` on the source's clock."""
+    rate = _rate(stream, still=still)
+    gop = max(1, nearest(gop_seconds * rate))
+    late = nearest(
+        (stream.start - origin) * rate
+    )  # whole frames by which the pictures start after the video's zero
+    return Grid(
+        rate=rate,
+        timescale=rate.numerator * -(-_MIN_TIMESCALE // rate.numerator),
+        gop_frames=gop,
+        segment_frames=gop * segment_gops,
+        video_origin=stream.start - late / rate,
+    )
