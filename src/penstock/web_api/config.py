@@ -1,0 +1,21 @@
+"""What can be set about every HTTP service."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """Who answers, and how much it is willing to hear."""
+
+    service: str
+    """Name of the service: ``upload``, ``library``, ``streaming``; in ``/status`` and in metrics."""
+
+    version: str
+    """Of the program, as ``/status`` and the OpenAPI document state it."""
+
+    node: str
+    """Name of this machine as ``/status`` shows it. Never its address."""
+
+    json_body_limit: int = 65_536
+    """Most bytes of a request body that is not streamed; it is held in memory. The largest legal one, a completion that
+    lists ten thousand parts by number, is sent as ranges and stays far below."""
