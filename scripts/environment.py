@@ -125,7 +125,7 @@ def install(wanted: str) -> Record:
         )
     python = VENV / "bin" / "python"
     print(
-        f"Setting up {VENV.name} ({wanted}): downloads about 200 MB the first time; nothing outside this folder is changed."
+        f"Setting up {VENV.name} ({wanted}): downloads about {200 if wanted == 'runtime' else 300} MB the first time; changes nothing outside the clone."
     )
     usable = (
         python.exists()
