@@ -56,7 +56,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | bytearray) -> None:
     """Writes every byte at the descriptor's position: one system call may take fewer than it was given."""
     view = memoryview(data)
     while view:

@@ -36,7 +36,7 @@ class PartWriter:
         self._digest = hashlib.sha256()
         self.size = 0  # bytes written
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         """Append ``data`` to the range."""
         with translated("stage"):
             write_all(self._descriptor, data)

@@ -1,0 +1,63 @@
+"""What can be set about the upload service."""
+
+from dataclasses import dataclass
+
+_MIB = 1024 * 1024
+_GIB = 1024 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class UploadConfig:
+    """Limits and times of uploads. Memory is no setting: each transfer holds about two buffers of 1 MiB."""
+
+    max_size: int = 64 * _GIB
+    """Most bytes of one upload; more is refused with ``upload_too_large`` (413), before any byte is read where the
+    client says the size. Ten hours at 14 Mbit/s fit. A larger value lets one client take more of the disk."""
+
+    part_size: int = 16 * _MIB
+    """Bytes of a part of a ``direct`` upload. It grows with the upload so that there are at most ``most_parts``:
+    ``max(part_size, ceil(size / most_parts))``, rounded up to 1 MiB. A small part loses less when a connection breaks;
+    each costs a request and a sync of the disk. Object stores want 5 MiB at least."""
+
+    most_parts: int = 1000
+    """Most parts of one upload: one answer lists all their URLs, at about 200 bytes each."""
+
+    free_reserve: int = _GIB
+    """Bytes that must stay free beside an upload, or it is refused with ``storage_full`` (507) before it starts.
+    Processing writes up to about the size of the source again, and a database on the same disk must go on."""
+
+    session_life_s: int = 24 * 3600
+    """Seconds that an upload stays open after its last sign of life. Longer lets a client come back later; abandoned
+    bytes occupy the disk as long."""
+
+    one_request_life_s: int = 600
+    """The same for uploads in one request, which cannot be resumed: it only has to outlast the pause between two signs
+    of life of a running request, so that a killed server's half file goes soon."""
+
+    url_life_s: int = 6 * 3600
+    """Seconds that a signed URL accepts the beginning of a request. A fresh one can be had at any time."""
+
+    idle_timeout_s: float = 60
+    """Seconds without a single byte after which a request is given up with ``body_stalled`` (408). A client that lost its
+    network cannot say so; until then its part stays locked for its own retry."""
+
+    sign_of_life_s: float = 10
+    """Seconds between the notes of progress that a running transfer leaves in the records. Each is one small write."""
+
+    answer_life_s: int = 24 * 3600
+    """Seconds that the answer to a request with an ``Idempotency-Key`` is kept for its repetition."""
+
+    follow_interval_s: float = 1.0
+    """Seconds between two looks at the records for one follower of a video's history. Each is two short reads."""
+
+    follow_heartbeat_s: float = 15.0
+    """Seconds of silence after which a follower is sent a comment, so that proxies keep the connection and a vanished
+    client is noticed."""
+
+    follow_life_s: float = 300.0
+    """Seconds after which a follower's stream ends; browsers reconnect by themselves and lose nothing. It bounds how long
+    a stopping server waits."""
+
+    public_url: str = ""
+    """What signed URLs begin with, without a slash at the end: ``https://video.example.org``. Empty: they are relative to
+    the address that was called (RFC 3986), which suits any proxy that keeps paths."""

@@ -1,0 +1,99 @@
+"""From a request's body to a staged file: bounded buffers, a limit, and an end to clients that went silent.
+
+The only place of this service where bytes pass. The event loop receives; a thread writes and hashes, one mebibyte at a
+time, while the server reads ahead within its own bounded window. What the bytes are for is decided elsewhere.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import anyio
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+
+from penstock.storage.staging import PartWriter
+from penstock.storage.store import CHUNK
+from penstock.upload import metrics
+from penstock.video.errors import InvalidRequest, TooLarge, TransientError
+
+
+class BodyStalled(TransientError):
+    """The client sent nothing for too long. What had arrived does not count."""
+
+    code = "body_stalled"
+    status = 408
+    title = "The request body stalled"
+
+
+class SizeWrong(InvalidRequest):
+    """Fewer or more bytes than were announced. What had arrived does not count."""
+
+    code = "wrong_size"
+
+
+class DigestWrong(InvalidRequest):
+    """The bytes are not those that the client's digest names. What had arrived does not count."""
+
+    code = "wrong_digest"
+
+
+class UploadEmpty(InvalidRequest):
+    """An upload without a single byte."""
+
+    code = "empty_upload"
+
+
+async def pieces(request: Request, idle_timeout_s: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises :class:`BodyStalled`, and Starlette's ``ClientDisconnect`` when the client goes."""
+    stream = request.stream()
+    while True:
+        try:
+            with anyio.fail_after(idle_timeout_s):
+                piece = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise BodyStalled("No byte arrived for too long; send it again.", retry_after=1) from None
+        if piece:
+            yield piece
+
+
+async def receive(
+    source: AsyncIterator[bytes],
+    part: PartWriter,
+    *,
+    limit: int,
+    transport: str,
+    alive: Callable[[int], Awaitable[None]],
+) -> None:
+    """Writes all of ``source`` to ``part``. ``alive`` is told the bytes so far, at each buffer.
+
+    Raises :class:`TooLarge` as soon as there are more than ``limit``.
+    """
+    counter = metrics.RECEIVED_BYTES.labels(transport)
+    buffer = bytearray()
+    with metrics.TRANSFERS.track_inprogress():
+        async for piece in source:
+            if part.size + len(buffer) + len(piece) > limit:
+                raise TooLarge(f"More than {limit} bytes arrived.", code="upload_too_large")
+            counter.inc(len(piece))
+            buffer += piece
+            if len(buffer) >= CHUNK:
+                full, buffer = buffer, bytearray()
+                await run_sync(part.write, full)
+                await alive(part.size)
+        if buffer:
+            await run_sync(part.write, buffer)
+
+
+def check_size(actual: int, expected: int | None) -> None:
+    """Raises :class:`UploadEmpty` or :class:`SizeWrong`."""
+    if actual == 0:
+        raise UploadEmpty("The upload has no bytes.")
+    if expected is not None and actual != expected:
+        raise SizeWrong(f"{actual} bytes arrived where {expected} were announced.")
+
+
+def check_digest(actual: str, expected: str | None) -> None:
+    """Raises :class:`DigestWrong`; both are SHA-256 in lower-case hexadecimal."""
+    if expected is not None and actual != expected:
+        raise DigestWrong("The bytes that arrived do not have the announced SHA-256.")
