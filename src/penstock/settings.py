@@ -1,0 +1,302 @@
+"""Settings: the only file that reads the environment.
+
+``Settings`` has what concerns the whole program, and fills each room's own frozen configuration. Every field of a room
+can be set too, under the room's name: ``PENSTOCK_PROCESSING_ENCODE_SLOTS`` is ``ProcessingConfig.encode_slots``, and
+its meaning stands there. What contradicts itself, and what is no setting at all, is refused at start with the remedy.
+"""
+
+import difflib
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar, get_type_hints
+from urllib.parse import quote, urlsplit
+
+from pydantic import ValidationError, create_model
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from penstock.access.config import AccessConfig
+from penstock.catalog.config import CatalogConfig
+from penstock.ffmpeg.config import FfmpegConfig
+from penstock.processing.config import ProcessingConfig
+from penstock.telemetry import TelemetryConfig
+from penstock.video import plan
+from penstock.video.errors import ConfigurationError
+from penstock.web_api.config import WebConfig
+
+PREFIX = "PENSTOCK_"
+C = TypeVar("C")
+
+# Environment name of a room: its configuration, and the fields that follow from the settings of the whole program.
+ROOMS: Mapping[str, tuple[type[Any], frozenset[str]]] = {
+    "ACCESS": (AccessConfig, frozenset({"keyring_path"})),
+    "CATALOG": (CatalogConfig, frozenset({"url"})),
+    "FFMPEG": (FfmpegConfig, frozenset()),
+    "PLAN": (plan.Settings, frozenset({"fingerprint"})),
+    "PROCESSING": (ProcessingConfig, frozenset({"node", "run_folder", "scratch_folder", "planning"})),
+    "WEB": (WebConfig, frozenset({"service", "version", "node"})),
+}
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_WILDCARD = frozenset({"0.0.0.0", "::"})  # noqa: S104  (recognised, not bound)
+
+
+class ClientSettings(BaseSettings):
+    """How the command line finds the server that it talks to."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    url: str | None = None
+    """Address of the server: ``http://host:port``. None: the one that runs on ``data``, else the default port here."""
+
+    api_key: str | None = None
+    """Key to present. None: the administrator's, from the file that the first start wrote into ``data``."""
+
+
+class Settings(BaseSettings):
+    """What concerns the whole program. Every name is read from the environment as ``PENSTOCK_`` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    data: Path = Path("data")
+    """Folder of everything that this machine keeps: records, objects, keys, locks. On a local file system with room for
+    the sources and about as much again for what becomes of them. Relative to where the program is started."""
+
+    bind: str = "127.0.0.1"
+    """Address to listen on. The default answers this machine alone; ``0.0.0.0`` answers the network, where a proxy with
+    TLS should stand in front, since API keys travel with requests."""
+
+    port: int = 8800
+    """TCP port to listen on; 0 lets the system choose one."""
+
+    public_url: str | None = None
+    """Address that clients and players see, ``https://video.example.org``. None: ``http://`` with ``bind`` and ``port``.
+    Needed behind a proxy, as playback and upload addresses begin with it."""
+
+    node: str = socket.gethostname().partition(".")[0].lower() or "localhost"
+    """Name of this machine in claims, logs, metrics and ``/status``. Each machine of a cluster has its own."""
+
+    database_url: str | None = None
+    """``postgresql://USER:PASSWORD@HOST/NAME`` for many machines. None: a SQLite file in ``data``, for one."""
+
+    sources_url: str | None = None
+    """Store of the uploaded originals. None: the folder ``sources`` in ``data``. Apart from the outputs, so that what
+    faces the public can be denied the originals."""
+
+    outputs_url: str | None = None
+    """Store of everything that is played. None: the folder ``outputs`` in ``data``."""
+
+    keyring: Path | None = None
+    """File of signing keys. None: ``keyring.json`` in ``data``, made at the first start. Machines that sign and verify
+    playback addresses need the same file."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged. ``debug`` adds health checks and the steps of dispatch."""
+
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """``json``: one object per line. ``console``: readable. ``auto``: readable on a terminal, else JSON."""
+
+    log_file: Path | None = None
+    """File that log lines are appended to. None: standard error."""
+
+    otlp_endpoint: str | None = None
+    """Base address of an OpenTelemetry collector that speaks OTLP over HTTP, ``http://localhost:4318``. None: no traces."""
+
+    trace_ratio: float = 1.0
+    """Share of new traces that are recorded, 0 to 1. A request that arrives with a decision keeps it."""
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """The settings of the environment, with ``overrides`` that are not None before them.
+
+        Raises :class:`ConfigurationError` that names each variable at fault, and the remedy.
+        """
+        _refuse_unknown(os.environ)
+        given = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            settings = cls(**given)
+        except ValidationError as error:
+            raise _refusal(error, PREFIX) from None
+        settings._check()
+        return settings
+
+    def environment(self, **overrides: Any) -> dict[str, str]:
+        """The environment for a process that shall load these settings: this one's, with ``overrides`` written into it."""
+        given = {
+            f"{PREFIX}{name.upper()}": str(value) for name, value in overrides.items() if value is not None
+        }
+        return {**os.environ, **given}
+
+    # -- what follows from them
+
+    @cached_property
+    def version(self) -> str:
+        """Of this program."""
+        return version("penstock")
+
+    @cached_property
+    def folder(self) -> Path:
+        """The data folder, absolute."""
+        return self.data.expanduser().absolute()
+
+    @property
+    def run_folder(self) -> Path:
+        """Locks and doorbells of the processes of this machine."""
+        return self.folder / "run"
+
+    @property
+    def admin_key_file(self) -> Path:
+        """Where the first start leaves the administrator's API key, mode 0600."""
+        return self.folder / "admin.key"
+
+    @property
+    def database(self) -> str:
+        """URL of the records."""
+        return self.database_url or f"sqlite:///{self.folder / 'penstock.db'}"
+
+    @property
+    def sources(self) -> str:
+        """URL of the store of originals."""
+        return self.sources_url or _folder_url(self.folder / "sources")
+
+    @property
+    def outputs(self) -> str:
+        """URL of the store of outputs."""
+        return self.outputs_url or _folder_url(self.folder / "outputs")
+
+    def address(self, port: int) -> str:
+        """``http://`` URL at which a browser on this machine reaches ``port``."""
+        host = "localhost" if self.bind in _WILDCARD else self.bind
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can reach the port."""
+        return self.bind not in _LOOPBACK
+
+    # -- the rooms' own configurations
+
+    def telemetry(self, service: str, *, terminal: bool) -> TelemetryConfig:
+        """For one process. ``terminal``: whether its standard error is looked at by a person."""
+        automatic = "console" if terminal and self.log_file is None else "json"
+        return TelemetryConfig(
+            service=service,
+            node=self.node,
+            version=self.version,
+            level=self.log_level,
+            format=automatic if self.log_format == "auto" else self.log_format,
+            file=self.log_file,
+            otlp_endpoint=self.otlp_endpoint,
+            trace_ratio=self.trace_ratio,
+        )
+
+    @cached_property
+    def access(self) -> AccessConfig:
+        """Keys and tokens."""
+        return _room("ACCESS", AccessConfig, keyring_path=self.keyring or self.folder / "keyring.json")
+
+    @cached_property
+    def catalog(self) -> CatalogConfig:
+        """Records."""
+        return _room("CATALOG", CatalogConfig, url=self.database)
+
+    @cached_property
+    def ffmpeg(self) -> FfmpegConfig:
+        """Media tools and limits."""
+        return _room("FFMPEG", FfmpegConfig)
+
+    @cached_property
+    def planning(self) -> plan.Settings:
+        """What becomes of every video."""
+        return _room("PLAN", plan.Settings)
+
+    @cached_property
+    def processing(self) -> ProcessingConfig:
+        """The background service."""
+        return _room(
+            "PROCESSING",
+            ProcessingConfig,
+            node=self.node,
+            run_folder=self.run_folder,
+            scratch_folder=self.folder / "scratch",
+            planning=self.planning,
+        )
+
+    def web(self, service: str) -> WebConfig:
+        """What all HTTP services share, for the one of this name."""
+        return _room("WEB", WebConfig, service=service, version=self.version, node=self.node)
+
+    def _check(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError(f"{PREFIX}PORT is {self.port}; a TCP port lies between 0 and 65535.")
+        local_store = next((url for url in (self.sources, self.outputs) if url.startswith("file:")), None)
+        if local_store is not None and _is_remote_database(self.database):
+            raise ConfigurationError(
+                "A database on another machine is shared, a folder is not: other machines would look for objects that only "
+                f"this one has. Set {PREFIX}SOURCES_URL and {PREFIX}OUTPUTS_URL to a shared store, or leave "
+                f"{PREFIX}DATABASE_URL unset for one machine."
+            )
+        if self.sources == self.outputs:
+            raise ConfigurationError(
+                f"{PREFIX}SOURCES_URL and {PREFIX}OUTPUTS_URL name the same store; what serves the outputs would reach the "
+                "originals. Give each its own folder or bucket."
+            )
+        if self.public_url is not None and urlsplit(self.public_url).scheme not in {"http", "https"}:
+            raise ConfigurationError(f"{PREFIX}PUBLIC_URL must begin with http:// or https://.")
+
+
+class _Room(BaseSettings):
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+
+
+def settable(room: str) -> dict[str, Field[Any]]:
+    """The fields of a room's configuration that the environment may set, by variable name."""
+    config, derived = ROOMS[room]
+    return {
+        f"{PREFIX}{room}_{field.name.upper()}": field for field in fields(config) if field.name not in derived
+    }
+
+
+def _room(room: str, config: type[C], **derived: Any) -> C:
+    """A room's configuration: ``derived`` fields as given, the others from the environment, else their own defaults."""
+    hints = get_type_hints(config)
+    definitions: dict[str, Any] = {
+        field.name: (hints[field.name], field.default if field.default is not MISSING else ...)
+        for field in settable(room).values()
+    }
+    prefix = f"{PREFIX}{room}_"
+    model = create_model(config.__name__, __base__=_Room, **definitions)
+    try:
+        values = model(_env_prefix=prefix)  # type: ignore[call-arg]  # of BaseSettings itself, hidden by the model
+    except ValidationError as error:
+        raise _refusal(error, prefix) from None
+    return config(**{name: getattr(values, name) for name in definitions}, **derived)
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    """A misspelt variable would silently leave the default in force."""
+    known = {f"{PREFIX}{name.upper()}" for model in (Settings, ClientSettings) for name in model.model_fields}
+    known.update(name for room in ROOMS for name in settable(room))
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise ConfigurationError(f"{name} is not a setting.{hint} Unset it, or see 'penstock settings'.")
+
+
+def _refusal(error: ValidationError, prefix: str) -> ConfigurationError:
+    """Names variables and expectations; never the values, which may be secret."""
+    faults = [f"{prefix}{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
+    return ConfigurationError(f"{'; '.join(faults)}. Correct or unset it.")
+
+
+def _is_remote_database(url: str) -> bool:
+    parts = urlsplit(url)
+    return not parts.scheme.startswith("sqlite") and (parts.hostname or "localhost") not in _LOOPBACK
+
+
+def _folder_url(path: Path) -> str:
+    return f"file://{quote(str(path))}"
