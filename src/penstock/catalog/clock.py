@@ -1,0 +1,10 @@
+"""The database's clock, for who needs the number itself."""
+
+from sqlalchemy import Connection, select
+
+from penstock.catalog.dialect import now_ms
+
+
+def now(tx: Connection) -> int:
+    """UTC milliseconds since the Unix epoch by the database's clock."""
+    return tx.execute(select(now_ms())).scalar_one()

@@ -1,0 +1,173 @@
+"""The order of work: which queued tasks are announced next, so that a flood of one account never buries another.
+
+A task row is its own outbox: ``announced_at`` says that a dispatcher was told. Lost and repeated announcements are
+harmless; what counts is the claim.
+"""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+
+from penstock.catalog import accounts, clock, schema
+from penstock.catalog.dialect import now_ms
+from penstock.catalog.records import Account, Task, load
+from penstock.catalog.words import TaskKind, TaskState
+
+
+def announceable(
+    tx: Connection,
+    limit: int,
+    *,
+    urgent: bool | None = None,
+    tool_fingerprint: str | None = None,
+    again_after_ms: int | None = None,
+) -> list[Task]:
+    """Up to ``limit`` waiting tasks in fair order: urgent ones, then the least-served account, video, position.
+
+    With ``tool_fingerprint`` only tasks that those tools may run. With ``again_after_ms`` also tasks announced longer
+    ago than that and still not claimed: their message may be lost. Follow with :func:`mark_announced`.
+    """
+    now = clock.now(tx)
+    chosen: list[str] = []
+    for lane in (True, False) if urgent is None else (urgent,):
+        if len(chosen) < limit:
+            waiting = _waiting(
+                now, urgent=lane, tool_fingerprint=tool_fingerprint, again_after_ms=again_after_ms
+            )
+            chosen += _fairly(tx, waiting, limit - len(chosen), now)
+    # Another relay may be choosing the same at this moment: what it has locked is left to it.
+    rows = tx.execute(
+        select(schema.tasks)
+        .where(schema.tasks.c.id.in_(chosen), schema.tasks.c.state == TaskState.QUEUED)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    found = {row.id: load(Task, row) for row in rows}
+    return [found[task_id] for task_id in chosen if task_id in found]
+
+
+def mark_announced(tx: Connection, task_ids: Iterable[str]) -> None:
+    """Notes that a dispatcher is told of these tasks."""
+    table = schema.tasks
+    tx.execute(
+        table.update()
+        .where(table.c.id.in_(list(task_ids)), table.c.state == TaskState.QUEUED)
+        .values(announced_at=now_ms())
+    )
+
+
+def forget_announcements(tx: Connection) -> int:
+    """Every waiting task counts as not announced: an in-process dispatcher starts empty."""
+    table = schema.tasks
+    return tx.execute(
+        table.update()
+        .where(table.c.state == TaskState.QUEUED, table.c.announced_at.is_not(None))
+        .values(announced_at=None)
+    ).rowcount
+
+
+def announced(tx: Connection, *, urgent: bool | None = None) -> int:
+    """How many tasks are announced and not yet claimed."""
+    table = schema.tasks.c
+    query = select(func.count()).where(table.state == TaskState.QUEUED, table.announced_at.is_not(None))
+    if urgent is not None:
+        query = query.where(table.urgent.is_(urgent))
+    return tx.execute(query).scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many tasks of a kind are in a state, and the estimated seconds of work they hold."""
+
+    kind: TaskKind
+    state: TaskState
+    count: int
+    work_s: float
+
+
+def depth(tx: Connection) -> list[Depth]:
+    """The unfinished tasks and the dead, for metrics and autoscaling."""
+    table = schema.tasks.c
+    rows = tx.execute(
+        select(table.kind, table.state, func.count().label("count"), func.sum(table.work).label("work_s"))
+        .where(table.state.in_((TaskState.QUEUED, TaskState.CLAIMED, TaskState.DEAD)))
+        .group_by(table.kind, table.state)
+    )
+    return [Depth(**row._asdict()) for row in rows]
+
+
+def waiting_work(tx: Connection) -> float:
+    """Estimated seconds, on one slot, of all that is queued."""
+    table = schema.tasks.c
+    total = tx.execute(
+        select(func.coalesce(func.sum(table.work), 0.0)).where(table.state == TaskState.QUEUED)
+    )
+    return float(total.scalar_one())
+
+
+def _waiting(
+    now: int, *, urgent: bool, tool_fingerprint: str | None, again_after_ms: int | None
+) -> ColumnElement[bool]:
+    table = schema.tasks.c
+    unannounced: ColumnElement[bool] = table.announced_at.is_(None)
+    if again_after_ms is not None:
+        unannounced = or_(unannounced, table.announced_at <= now - again_after_ms)
+    conditions = [
+        table.state == TaskState.QUEUED,
+        table.urgent.is_(urgent),
+        table.not_before <= now,
+        unannounced,
+    ]
+    if tool_fingerprint is not None:
+        conditions.append(or_(table.tool_fingerprint.is_(None), table.tool_fingerprint == tool_fingerprint))
+    return and_(*conditions)
+
+
+def _fairly(tx: Connection, waiting: ColumnElement[bool], limit: int, now: int) -> list[str]:
+    """Ids in fair order: again and again the next task of the account with the least work done, running and chosen."""
+    table = schema.tasks.c
+    loads = _loads(tx, waiting, now)
+    least = heapq.nsmallest(limit, ((load_s, account_id) for account_id, load_s in loads.items()))
+    lines = {
+        account_id: iter(
+            tx.execute(
+                select(table.id, table.work)
+                .where(waiting, table.account_id == account_id)
+                .order_by(table.video_id, table.position, table.id)
+                .limit(limit)
+            ).all()
+        )
+        for _, account_id in least
+    }
+    heapq.heapify(least)
+    chosen: list[str] = []
+    while least and len(chosen) < limit:
+        load_s, account_id = heapq.heappop(least)
+        task = next(lines[account_id], None)
+        if task is not None:
+            chosen.append(task.id)
+            heapq.heappush(least, (load_s + task.work, account_id))
+    return chosen
+
+
+def _loads(tx: Connection, waiting: ColumnElement[bool], now: int) -> dict[str, float]:
+    """For each account with waiting tasks: seconds of work done for it of late, and under way."""
+    table = schema.tasks.c
+    a = schema.accounts
+    rows = tx.execute(select(a).where(a.c.id.in_(select(table.account_id).where(waiting).distinct())))
+    loads = {row.id: accounts.load_of(load(Account, row), now) for row in rows}
+    under_way = tx.execute(
+        select(table.account_id, func.sum(table.work).label("work"))
+        .where(
+            or_(
+                table.state == TaskState.CLAIMED,
+                and_(table.state == TaskState.QUEUED, table.announced_at.is_not(None)),
+            )
+        )
+        .group_by(table.account_id)
+    )
+    for row in under_way:
+        if row.account_id in loads:
+            loads[row.account_id] += row.work
+    return loads

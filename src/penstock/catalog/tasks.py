@@ -1,0 +1,234 @@
+"""Task records: queueing, finding, cancelling and queueing again. Claims are in ``claims``, the order of work in ``queue``.
+
+Every function that changes a task expects its generation to be locked, or locks it.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from penstock.catalog import clock, events, garbage, schema, states
+from penstock.catalog.dialect import insert, now_ms
+from penstock.catalog.records import NewTask, Task, load
+from penstock.catalog.words import TaskKind, TaskState
+from penstock.video import keys
+from penstock.video.errors import Conflict, NotFound
+from penstock.video.identity import new_id
+from penstock.video.lifecycle import GenerationState
+
+CANCELLED = "cancelled"  # the error code of a task that was called off
+
+_DISCARD_AFTER_MS = (
+    600_000  # an attempt that lost its claim may still be writing; its run ends long before this
+)
+
+
+def enqueue(tx: Connection, generation_id: str, new: Sequence[NewTask]) -> list[str]:
+    """Queues tasks of a generation and returns the ids of those that did not exist; the others stay as they are."""
+    if not new:
+        return []
+    g, v = schema.generations.c, schema.videos.c
+    parent = tx.execute(
+        select(g.video_id, v.owner_id, g.traceparent)
+        .join(schema.videos, v.id == g.video_id)
+        .where(g.id == generation_id)
+    ).one_or_none()
+    if parent is None:
+        raise NotFound("There is no such generation.", code="generation_not_found")
+    now = clock.now(tx)
+    rows = [
+        {
+            "id": new_id(),
+            "video_id": parent.video_id,
+            "generation_id": generation_id,
+            "account_id": parent.owner_id,
+            "kind": task.kind,
+            "index": task.index,
+            "state": TaskState.QUEUED,
+            "required": task.required,
+            "urgent": task.urgent,
+            "position": task.index if task.position is None else task.position,
+            "work": task.work,
+            "tool_fingerprint": task.tool_fingerprint,
+            "payload": dict(task.payload or {}),
+            "traceparent": task.traceparent or parent.traceparent,
+            "created_at": now,
+            "queued_at": now,
+        }
+        for task in new
+    ]
+    added = tx.execute(insert(tx, schema.tasks).on_conflict_do_nothing().returning(schema.tasks.c.id), rows)
+    return list(added.scalars())
+
+
+def get(tx: Connection, task_id: str) -> Task:
+    """The task. Raises :class:`NotFound`."""
+    task = find(tx, task_id)
+    if task is None:
+        raise NotFound("There is no such task.", code="task_not_found")
+    return task
+
+
+def find(tx: Connection, task_id: str) -> Task | None:
+    """The task, or None."""
+    row = tx.execute(select(schema.tasks).where(schema.tasks.c.id == task_id)).one_or_none()
+    return None if row is None else load(Task, row)
+
+
+def listing(
+    tx: Connection,
+    *,
+    video_id: str | None = None,
+    generation_id: str | None = None,
+    kinds: Collection[TaskKind] | None = None,
+    state: TaskState | None = None,
+) -> list[Task]:
+    """Tasks of a video or a generation, in the order of kind and index."""
+    table = schema.tasks.c
+    query = select(schema.tasks).order_by(table.generation_id, table.kind, table.index)
+    if video_id is not None:
+        query = query.where(table.video_id == video_id)
+    if generation_id is not None:
+        query = query.where(table.generation_id == generation_id)
+    if kinds is not None:
+        query = query.where(table.kind.in_(kinds))
+    if state is not None:
+        query = query.where(table.state == state)
+    return [load(Task, row) for row in tx.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many tasks of one kind are in one state."""
+
+    kind: TaskKind
+    state: TaskState
+    required: bool
+    count: int
+
+
+def tally(tx: Connection, generation_id: str) -> list[Tally]:
+    """The tasks of a generation counted; under its lock the counts are final enough to decide what follows."""
+    table = schema.tasks.c
+    rows = tx.execute(
+        select(table.kind, table.state, table.required, func.count().label("count"))
+        .where(table.generation_id == generation_id)
+        .group_by(table.kind, table.state, table.required)
+    )
+    return [Tally(**row._asdict()) for row in rows]
+
+
+def outstanding(
+    tx: Connection, generation_id: str, *, but: Collection[TaskKind] = (TaskKind.PUBLISH,)
+) -> int:
+    """Tasks of a generation that are neither done nor given up, not counting the kinds in ``but``."""
+    table = schema.tasks.c
+    return tx.execute(
+        select(func.count()).where(
+            table.generation_id == generation_id,
+            table.state.in_((TaskState.QUEUED, TaskState.CLAIMED)),
+            table.kind.not_in(but),
+        )
+    ).scalar_one()
+
+
+def requeue(
+    tx: Connection, generation_id: str, *, kinds: Iterable[TaskKind] | None = None, finished: bool = False
+) -> int:
+    """Queues the dead tasks of a generation again (``finished``: the done ones too), with fresh budgets.
+
+    Attempts keep rising, so that whatever an old attempt still writes can never be taken for the new one's.
+    """
+    table = schema.tasks
+    ended = (TaskState.DEAD, TaskState.DONE) if finished else (TaskState.DEAD,)
+    statement = table.update().where(table.c.generation_id == generation_id, table.c.state.in_(ended))
+    if kinds is not None:
+        statement = statement.where(table.c.kind.in_(list(kinds)))
+    return tx.execute(statement.values(**_AFRESH)).rowcount
+
+
+_AFRESH = {
+    "state": TaskState.QUEUED,
+    "not_before": 0,
+    "announced_at": None,
+    "failures": 0,
+    "losses": 0,
+    "progress": 0.0,
+    "result": None,
+    "worker_id": None,
+    "message_id": None,
+    "error_code": None,
+    "error_message": None,
+    "queued_at": now_ms(),
+    "claimed_at": None,
+    "ended_at": None,
+}
+
+
+def requeue_dead(tx: Connection, task_id: str, *, who: str) -> Task:
+    """An operator's second chance for one dead task of a living generation. A failed video is retried as a whole."""
+    task = get(tx, task_id)
+    generation = states.lock_generation(tx, task.generation_id)
+    if generation.state not in {GenerationState.PLANNED, GenerationState.ENCODING}:
+        raise Conflict(
+            f"Its generation is {generation.state}; retry the video instead.", code="generation_ended"
+        )
+    table = schema.tasks
+    changed = tx.execute(
+        table.update().where(table.c.id == task_id, table.c.state == TaskState.DEAD).values(**_AFRESH)
+    ).rowcount
+    if not changed:
+        raise Conflict("Only a dead task can be queued again.", code="task_not_dead")
+    events.append(
+        tx,
+        task.video_id,
+        "task_requeued",
+        who=who,
+        generation_id=task.generation_id,
+        task_id=task_id,
+        data=describe(task),
+    )
+    return get(tx, task_id)
+
+
+def dead(tx: Connection, *, after: str | None = None, limit: int = 100) -> list[Task]:
+    """Tasks that were given up, by id, cancelled ones left out."""
+    table = schema.tasks.c
+    query = select(schema.tasks).where(table.state == TaskState.DEAD, table.error_code != CANCELLED)
+    if after is not None:
+        query = query.where(table.id > after)
+    return [load(Task, row) for row in tx.execute(query.order_by(table.id).limit(limit))]
+
+
+def cancel_all(tx: Connection, generation_id: str, *, keep: str | None = None) -> int:
+    """Calls off every unfinished task of a generation but ``keep``; running ones find out at their next heartbeat."""
+    table = schema.tasks
+    unfinished = table.c.state.in_((TaskState.QUEUED, TaskState.CLAIMED))
+    mine = (table.c.generation_id == generation_id, unfinished, *([table.c.id != keep] if keep else []))
+    for row in tx.execute(select(table).where(*mine, table.c.state == TaskState.CLAIMED)).all():
+        discard_attempt(tx, load(Task, row))
+    return tx.execute(
+        table.update()
+        .where(*mine)
+        .values(
+            state=TaskState.DEAD,
+            error_code=CANCELLED,
+            error_message="The work was called off.",
+            worker_id=None,
+            ended_at=now_ms(),
+        )
+    ).rowcount
+
+
+def discard_attempt(tx: Connection, task: Task) -> None:
+    """Gives what the present attempt wrote to the collector, who spares what a committed record refers to."""
+    prefix = keys.attempt_prefix(task.video_id, task.id, task.attempt)
+    garbage.add(
+        tx, "outputs", prefix, reason="attempt_ended", video_id=task.video_id, delay_ms=_DISCARD_AFTER_MS
+    )
+
+
+def describe(task: Task) -> dict[str, object]:
+    """A task's name for the history of its video."""
+    return {"kind": str(task.kind), "index": task.index, "attempt": task.attempt}

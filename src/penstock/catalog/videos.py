@@ -1,0 +1,264 @@
+"""Videos: making, finding, listing and describing them, and the two requests that change many records at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
+
+from penstock.catalog import clock, events, garbage, generations, schema, states, tasks
+from penstock.catalog.records import Video, load
+from penstock.catalog.words import Sort, TaskKind, UploadState, Visibility
+from penstock.video import keys
+from penstock.video.errors import Conflict, NotFound
+from penstock.video.identity import new_id
+from penstock.video.lifecycle import GenerationEvent, GenerationState, VideoEvent, VideoState
+
+advance = states.advance_video  # the only way a video's state changes
+lock = states.lock_video
+
+_EVENT_CREATED = "created"
+_DELETION_GRACE_MS = (
+    60_000  # players may still be told of the objects until the tombstone is seen everywhere (contract)
+)
+_TOMBSTONE_LIFE_MS = 25 * 3_600_000  # a playback token lives 24 h at most; an hour for clocks that differ
+
+
+def create(
+    tx: Connection,
+    *,
+    owner_id: str,
+    title: str,
+    filename: str,
+    visibility: Visibility,
+    who: str,
+    video_id: str | None = None,
+    traceparent: str | None = None,
+) -> Video:
+    """A new ``pending`` video without a source, with its first event."""
+    video_id = video_id or new_id()
+    now = clock.now(tx)
+    tx.execute(
+        schema.videos.insert().values(
+            id=video_id,
+            owner_id=owner_id,
+            title=title,
+            filename=filename,
+            visibility=visibility,
+            state=VideoState.PENDING,
+            version=1,
+            traceparent=traceparent,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    events.append(
+        tx, video_id, _EVENT_CREATED, who=who, to_state=VideoState.PENDING, data={"filename": filename}
+    )
+    return get(tx, video_id)
+
+
+def get(tx: Connection, video_id: str) -> Video:
+    """The video, deleted ones included. Raises :class:`NotFound`."""
+    row = tx.execute(select(schema.videos).where(schema.videos.c.id == video_id)).one_or_none()
+    if row is None:
+        raise NotFound("There is no such video.", code="video_not_found")
+    return load(Video, row)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFilter:
+    """What a list of videos shows."""
+
+    viewer_id: str | None = None  # who asks: own videos of any visibility, public ones of others
+    everything: bool = False  # an administrator sees all
+    owner_id: str | None = None
+    state: VideoState | None = None  # deleted ones are shown only when asked for
+    search: str | None = None  # anywhere in title or filename, in any case
+    sort: Sort = Sort.NEWEST
+
+
+def listing(
+    tx: Connection, what: VideoFilter, *, after: tuple[str, ...] | None = None, limit: int = 50
+) -> tuple[list[Video], tuple[str, ...] | None]:
+    """One page, and the place to go on ``after`` (None at the end). Videos added meanwhile neither shift nor repeat any."""
+    table = schema.videos.c
+    conditions: list[ColumnElement[bool]] = []
+    if not what.everything:
+        public: ColumnElement[bool] = table.visibility == Visibility.PUBLIC
+        conditions.append(or_(public, table.owner_id == what.viewer_id) if what.viewer_id else public)
+    if what.owner_id:
+        conditions.append(table.owner_id == what.owner_id)
+    conditions.append(table.state == what.state if what.state else table.state != VideoState.DELETED)
+    if what.search:
+        pattern = f"%{_escaped(what.search)}%"
+        conditions.append(
+            or_(table.title.ilike(pattern, escape="\\"), table.filename.ilike(pattern, escape="\\"))
+        )
+    if after is not None:
+        conditions.append(_beyond(what.sort, after))
+    order = {
+        Sort.NEWEST: (table.id.desc(),),
+        Sort.OLDEST: (table.id,),
+        Sort.TITLE: (table.title, table.id),
+    }[what.sort]
+    rows = tx.execute(select(schema.videos).where(and_(*conditions)).order_by(*order).limit(limit + 1)).all()
+    page = [load(Video, row) for row in rows[:limit]]
+    if len(rows) <= limit:
+        return page, None
+    last = page[-1]
+    return page, ((last.title, last.id) if what.sort is Sort.TITLE else (last.id,))
+
+
+def _beyond(sort: Sort, after: tuple[str, ...]) -> ColumnElement[bool]:
+    table = schema.videos.c
+    if sort is Sort.TITLE:
+        title, video_id = after
+        return or_(table.title > title, and_(table.title == title, table.id > video_id))
+    (video_id,) = after
+    return table.id < video_id if sort is Sort.NEWEST else table.id > video_id
+
+
+def _escaped(search: str) -> str:
+    return search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def describe(
+    tx: Connection, video_id: str, *, title: str | None = None, visibility: Visibility | None = None
+) -> Video:
+    """Changes what a person may change. The state's version stays: no step happened."""
+    given: dict[str, Any] = {"title": title, "visibility": visibility}
+    values = {name: value for name, value in given.items() if value is not None}
+    before = states.lock_video(tx, video_id)
+    if before.state is VideoState.DELETED:
+        raise Conflict("The video is deleted.", code="video_deleted")
+    if values:
+        tx.execute(
+            schema.videos.update()
+            .where(schema.videos.c.id == video_id)
+            .values(updated_at=clock.now(tx), **values)
+        )
+    return get(tx, video_id)
+
+
+_FACTS = frozenset(
+    {
+        "duration_ms",
+        "width",
+        "height",
+        "truncated",
+        "source_sha256",
+        "source_dropped_at",
+        "current_generation_id",
+    }
+)
+
+
+def record(tx: Connection, video_id: str, **facts: Any) -> None:
+    """Notes facts about the source that were found on the way: duration_ms, width, height, truncated, source_sha256."""
+    unknown = facts.keys() - _FACTS
+    if unknown:
+        raise TypeError(f"not facts of a source: {', '.join(sorted(unknown))}")
+    tx.execute(
+        schema.videos.update().where(schema.videos.c.id == video_id).values(updated_at=clock.now(tx), **facts)
+    )
+
+
+def dedupe_key(owner_id: str, sha256: str) -> str:
+    """What is equal for two uploads of the same bytes by one owner."""
+    return f"{owner_id}:{sha256}"
+
+
+def find_duplicate(tx: Connection, owner_id: str, sha256: str) -> Video | None:
+    """The owner's video that stands for this source: neither failed nor deleted."""
+    table = schema.videos
+    row = tx.execute(select(table).where(table.c.dedupe_key == dedupe_key(owner_id, sha256))).one_or_none()
+    return None if row is None else load(Video, row)
+
+
+def mark_playable(tx: Connection, video_id: str, generation_id: str, *, who: str) -> bool:
+    """Notes that the published prefix of the current generation covers the first segments. True the first time."""
+    video = states.lock_video(tx, video_id)
+    if (
+        video.playable
+        or video.state is not VideoState.PROCESSING
+        or video.current_generation_id != generation_id
+    ):
+        return False
+    now = clock.now(tx)
+    table = schema.videos
+    tx.execute(
+        table.update()
+        .where(table.c.id == video_id)
+        .values(playable=True, playable_at=now, published_generation_id=generation_id, updated_at=now)
+    )
+    events.append(tx, video_id, "playable", who=who, generation_id=generation_id)
+    return True
+
+
+def delete(
+    tx: Connection, video_id: str, *, who: str, why: str | None = None, expected_version: int | None = None
+) -> Video:
+    """Ends a video: its tasks are cancelled, its uploads closed and its objects given to the collector, in one step.
+
+    A running task finds its claim gone at its next heartbeat. Repeating it gives the same answer.
+    """
+    ids = generations.lock_all(tx, video_id)
+    video = states.lock_video(tx, video_id)
+    if video.state is VideoState.DELETED:
+        return video
+    video = advance(tx, video_id, VideoEvent.DELETED, who=who, why=why, expected_version=expected_version)
+    for generation in ids:
+        tasks.cancel_all(tx, generation.id)
+        if generation.state not in {GenerationState.CANCELLED, GenerationState.RETIRED}:
+            states.advance_generation(
+                tx, generation.id, GenerationEvent.CANCELLED, who=who, why="video deleted"
+            )
+    now = clock.now(tx)
+    uploads = schema.uploads
+    tx.execute(
+        uploads.update()
+        .where(uploads.c.video_id == video_id, uploads.c.state == UploadState.OPEN)
+        .values(state=UploadState.CANCELLED, ended_at=now, updated_at=now)
+    )
+    prefix = keys.video_prefix(video_id)
+    garbage.add(tx, "sources", prefix, reason="video_deleted", video_id=video_id)
+    garbage.add(tx, "outputs", prefix, reason="video_deleted", video_id=video_id, delay_ms=_DELETION_GRACE_MS)
+    return video
+
+
+def retry(tx: Connection, video_id: str, *, who: str) -> Video:
+    """Starts a failed video again: its generation is planned anew and ``inspect`` queued.
+
+    Whether the work already done counts is decided when the new plan is known, see :func:`generations.begin`.
+    Raises :class:`Conflict` where the source is no longer there.
+    """
+    generations.lock_all(tx, video_id)
+    video = states.lock_video(tx, video_id)
+    if video.source_dropped_at is not None:
+        raise Conflict("The source was dropped after processing; upload it again.", code="source_dropped")
+    video = advance(tx, video_id, VideoEvent.RETRIED, who=who, generation_id=video.current_generation_id)
+    if video.source_sha256 and find_duplicate(tx, video.owner_id, video.source_sha256) is None:
+        key = dedupe_key(video.owner_id, video.source_sha256)
+        tx.execute(schema.videos.update().where(schema.videos.c.id == video_id).values(dedupe_key=key))
+    generation_id = video.current_generation_id
+    if generation_id is None:
+        raise NotFound("The video has no generation to retry.", code="generation_not_found")
+    states.advance_generation(tx, generation_id, GenerationEvent.RETRIED, who=who)
+    tasks.requeue(tx, generation_id, kinds=(TaskKind.INSPECT,), finished=True)
+    return get(tx, video_id)
+
+
+def timings(video: Video) -> Mapping[str, float]:
+    """Seconds that each stage of the present run took, as far as it has come."""
+    stages = {
+        "upload": (video.created_at, video.uploaded_at),
+        "inspect": (video.started_at, video.inspected_at),
+        "playable": (video.started_at, video.playable_at),
+        "ready": (video.started_at, video.ready_at),
+    }
+    return {
+        name: (end - start) / 1000
+        for name, (start, end) in stages.items()
+        if start is not None and end is not None and end >= start
+    }
