@@ -1,7 +1,8 @@
 """API keys: ``pst_<id>_<secret>``.
 
-The id finds the record; the secret has 256 bits of its own randomness, so its plain SHA-256 is what is stored (a slow
-hash protects guessable secrets, which this is not). The text is shown once, when the key is made.
+The id is what people recognise a key by; the secret has 256 bits of randomness, so the plain SHA-256 of the whole is
+what is stored and looked up (a slow hash protects guessable secrets, which this is not). The text is shown once, when
+the key is made.
 """
 
 import hashlib
@@ -31,9 +32,14 @@ class ApiKey:
         return f"{PREFIX}_{self.id}_{self.secret}"
 
     @property
+    def prefix(self) -> str:
+        """The part that may be shown again."""
+        return f"{PREFIX}_{self.id}"
+
+    @property
     def digest(self) -> str:
-        """The SHA-256 of the secret in hexadecimal: the only form that is stored."""
-        return hashlib.sha256(self.secret.encode()).hexdigest()
+        """The SHA-256 of the text in hexadecimal: the only form that is stored."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
     def matches(self, stored_digest: str) -> bool:
         """Whether this is the key whose digest was stored; takes the same time whatever the difference."""

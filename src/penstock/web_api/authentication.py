@@ -1,6 +1,6 @@
 """From the ``Authorization`` header to a principal.
 
-How keys are stored is injected: a lookup from a key's id to its record. What the principal may do is decided by
+How keys are stored is injected: a lookup from a key's digest to its record. What the principal may do is decided by
 ``access.authorize``, never here.
 """
 
@@ -45,7 +45,7 @@ class StoredKey(Protocol):
         ...
 
 
-KeyLookup = Callable[[str], StoredKey | None]  # blocking: called off the event loop
+KeyLookup = Callable[[str], StoredKey | None]  # from a digest; blocking: called off the event loop
 Authenticate = Callable[..., Principal]
 
 # Shown in the OpenAPI document; absence of the header is not an error, as some things are open to anyone.
@@ -60,7 +60,7 @@ def principal_of(authorization: str | None, lookup: KeyLookup) -> Principal:
     if scheme.lower() != "bearer":
         raise Unauthenticated("Only API keys are accepted: send 'Authorization: Bearer pst_...'.")
     presented = api_keys.parse(text.strip())
-    stored = lookup(presented.id)
+    stored = lookup(presented.digest)
     if stored is None or not presented.matches(stored.digest):
         raise api_keys.invalid()
     context.note(account_id=stored.account_id, key_id=stored.id)

@@ -13,8 +13,10 @@ def test_a_key_is_recognised_by_its_digest_alone() -> None:
     key, other = api_keys.new(), api_keys.new()
     presented = api_keys.parse(key.text)
     assert presented == key
-    assert key.text.startswith(f"pst_{key.id}_")
-    assert key.digest == hashlib.sha256(key.secret.encode()).hexdigest()
+    assert key.text.startswith(f"{key.prefix}_")
+    assert key.prefix == f"pst_{key.id}"
+    assert key.digest == hashlib.sha256(key.text.encode()).hexdigest()
+    assert api_keys.ApiKey(other.id, key.secret).digest != key.digest
     assert presented.matches(key.digest)
     assert not presented.matches(other.digest)
 

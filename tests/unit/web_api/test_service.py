@@ -106,6 +106,13 @@ def make(checks: dict[str, Any] | None = None) -> FastAPI:
     )
 
 
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[Any]]:
+    """What is logged, kept off the terminal: a readable traceback takes seconds to draw."""
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        yield lines
+
+
 @pytest.fixture
 def client() -> Iterator[TestClient]:
     """A client of the service; failures reach it as responses only."""
@@ -139,10 +146,9 @@ def test_every_error_is_a_problem_document(client: TestClient, name: str, status
     problems.Problem.model_validate(body)
 
 
-def test_an_unforeseen_failure_tells_nothing_of_the_inside(client: TestClient) -> None:
+def test_an_unforeseen_failure_tells_nothing_of_the_inside(client: TestClient, logs: list[Any]) -> None:
     """Its text is in the log, under the id that the client was given, and not in the response."""
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
-        response = client.get("/raise/bug")
+    response = client.get("/raise/bug")
     assert SECRET not in response.text
     assert "Traceback" not in response.text
     failure = next(line for line in logs if line["event"] == "request_failed")
@@ -211,10 +217,9 @@ def test_a_streaming_endpoint_is_not_limited(client: TestClient) -> None:
     assert client.post("/stream", content=iter([b"x" * 600] * 5)).json() == {"bytes": 3000}
 
 
-def test_a_request_writes_one_line_with_what_was_noted(client: TestClient) -> None:
+def test_a_request_writes_one_line_with_what_was_noted(client: TestClient, logs: list[Any]) -> None:
     """Method, path, route, status, bytes and every noted fact; never the query, which may carry a signature."""
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
-        response = client.post("/things?signature=hidden", json={"title": "x"})
+    response = client.post("/things?signature=hidden", json={"title": "x"})
     [line] = [line for line in logs if line["event"] == "http_request"]
     assert (line["method"], line["path"], line["route"], line["status"]) == (
         "POST",
@@ -229,11 +234,12 @@ def test_a_request_writes_one_line_with_what_was_noted(client: TestClient) -> No
     assert (seen["video_id"], seen["request_id"]) == ("the-video", response.headers["x-request-id"])
 
 
-def test_nothing_of_one_request_is_bound_in_the_next(client: TestClient) -> None:
+def test_nothing_of_one_request_is_bound_in_the_next(client: TestClient, logs: list[Any]) -> None:
     """Facts noted for one are not in the other's lines."""
     client.post("/things", json={"title": "x"})
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
-        client.get("/query")
+    logs.clear()
+    client.get("/query")
+    assert logs
     assert all("video_id" not in line for line in logs)
     assert context.request_id() is None
 
