@@ -57,8 +57,9 @@ class Action(StrEnum):
 _WITHOUT_VIDEO = frozenset({Action.UPLOAD, Action.LIST, Action.ADMINISTER})
 # Without any account, where visibility or a watch link permits it.
 _OPEN_TO_ANYONE = frozenset({Action.LIST, Action.READ, Action.WATCH})
-# A deleted record keeps answering its owner, says what it was a duplicate of, and is deleted again without complaint.
-_OF_A_DELETED = frozenset({Action.READ, Action.READ_PRIVATE, Action.DELETE})
+# A deleted record keeps answering its owner, says what it was a duplicate of, and is deleted again without complaint. Its
+# upload answers too: completed again, that of a duplicate names the video that stands for it; any other says how it ended.
+_OF_A_DELETED = frozenset({Action.READ, Action.READ_PRIVATE, Action.DELETE, Action.CONTINUE_UPLOAD})
 _SCOPES = {
     Action.UPLOAD: Scope.UPLOAD,
     Action.CONTINUE_UPLOAD: Scope.UPLOAD,

@@ -33,7 +33,7 @@ CALLERS = {
 }
 ABOUT_A_VIDEO = [a for a in Action if a not in {Action.UPLOAD, Action.LIST, Action.ADMINISTER}]
 FOR_ANYONE = {Action.READ, Action.WATCH}
-AFTER_DELETION = {Action.READ, Action.READ_PRIVATE, Action.DELETE}
+AFTER_DELETION = {Action.READ, Action.READ_PRIVATE, Action.DELETE, Action.CONTINUE_UPLOAD}
 
 
 def outcome(principal: Principal, action: Action, video: Video | None) -> str:
