@@ -53,8 +53,12 @@ def ensure_administrator(tx: Connection, *, login: str, name: str) -> tuple[Acco
         .values(id=account_id, login=login.casefold(), name=name, role=Role.ADMIN, created_at=now_ms())
         .on_conflict_do_nothing()
     )
-    account = load(Account, tx.execute(first).one())
-    return account, account.id == account_id
+    row = tx.execute(first).one_or_none()
+    if row is None:
+        raise Conflict(
+            f"The login {login} is taken by an account that is no administrator.", code="login_taken"
+        )
+    return load(Account, row), row.id == account_id
 
 
 def get(tx: Connection, account_id: str) -> Account:

@@ -211,10 +211,14 @@ def _translate(error: exc.DBAPIError) -> NoReturn:
         raise _locked() from error
     if isinstance(error, exc.IntegrityError):
         raise Conflict("The change contradicts another record.", code="catalog_conflict") from error
+    if "not a database" in message or "malformed" in message:
+        raise PenstockError(
+            "The database file is damaged or is none; restore it from a backup.", code="catalog_damaged"
+        ) from error
+    if state == "42P01" or "no such table" in message:
+        raise PenstockError(
+            "The database has no tables yet; migrate it first.", code="catalog_not_migrated"
+        ) from error
     if isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated:
-        if "no such table" in message:
-            raise PenstockError(
-                "The database has no tables yet; migrate it first.", code="catalog_not_migrated"
-            ) from error
         raise CatalogUnavailable("The database does not answer; try again.") from error
     raise error

@@ -82,25 +82,27 @@ def lock_all(tx: Connection, video_id: str) -> list[Generation]:
     return [load(Generation, row) for row in rows]
 
 
-def plan(tx: Connection, generation_id: str) -> Any:
-    """The plan's document, as ``inspect`` stored it; None before."""
-    return tx.execute(
+def plan(tx: Connection, generation_id: str) -> str | None:
+    """The plan's JSON text, as ``inspect`` stored it; None before."""
+    text: str | None = tx.execute(
         select(schema.generations.c.plan).where(schema.generations.c.id == generation_id)
     ).scalar_one()
+    return text
 
 
-def scan(tx: Connection, generation_id: str) -> Any:
-    """What the scan found, as it stored it; None before."""
-    return tx.execute(
+def scan(tx: Connection, generation_id: str) -> str | None:
+    """The JSON text of what the scan found; None before."""
+    text: str | None = tx.execute(
         select(schema.generations.c.scan).where(schema.generations.c.id == generation_id)
     ).scalar_one()
+    return text
 
 
 def begin(
     tx: Connection,
     generation_id: str,
     *,
-    plan: Any,
+    plan: str,
     plan_digest: str,
     tool_fingerprint: str | None,
     tracks: Sequence[NewTrack],
@@ -111,7 +113,7 @@ def begin(
 ) -> Generation:
     """Starts encoding under a plan: the generation that does so is returned, and it need not be the one given.
 
-    A retried generation whose plan's digest is equal goes on: finished tasks stay done, the others are queued again and
+    ``plan`` is its JSON text. A retried generation whose plan's digest is equal goes on: finished tasks stay done, the others are queued again and
     their attempts keep rising. Under another plan it ends and a new one takes its place. The video goes from
     ``uploaded`` to ``processing``; a ``ready`` one that is processed again stays.
     """
@@ -153,9 +155,9 @@ def begin(
 
 
 def record_scan(
-    tx: Connection, generation_id: str, *, scan: Any, frames_total: int | None, work_total: float
+    tx: Connection, generation_id: str, *, scan: str, frames_total: int | None, work_total: float
 ) -> None:
-    """Notes what the scan found: its document, the final number of output frames, the better estimate of the work."""
+    """Notes what the scan found: its JSON text, the final number of output frames, the better estimate of the work."""
     table = schema.generations
     tx.execute(
         table.update()
@@ -240,6 +242,36 @@ def freeze(tx: Connection, generation_id: str, *, who: str, task_id: str | None 
         changes={"published_generation_id": generation_id},
     )
     return frozen
+
+
+def replan(tx: Connection, generation_id: str, *, who: str, why: str) -> Generation:
+    """Gives up an unfinished generation and opens the next with its own ``inspect``: no node can follow the old plan."""
+    generation = states.lock_generation(tx, generation_id)
+    tasks.cancel_all(tx, generation_id)
+    states.advance_generation(tx, generation_id, GenerationEvent.CANCELLED, who=who, why=why)
+    following = open_next(tx, generation.video_id)
+    video = states.lock_video(tx, generation.video_id)
+    if (
+        video.state is VideoState.PROCESSING
+    ):  # what was published of the old generation will not grow any more
+        table = schema.videos
+        tx.execute(table.update().where(table.c.id == video.id).values(playable=False, playable_at=None))
+    tasks.enqueue(tx, following.id, [tasks.INSPECT])
+    return following
+
+
+def stranded(tx: Connection) -> list[Generation]:
+    """Unfinished generations whose plan pins tools that no living worker has."""
+    table, w = schema.generations, schema.workers.c
+    served = select(w.tool_fingerprint).where(w.lease_until > now_ms(), w.tool_fingerprint.is_not(None))
+    rows = tx.execute(
+        select(*states.generation_columns()).where(
+            table.c.state == GenerationState.ENCODING,
+            table.c.tool_fingerprint.is_not(None),
+            table.c.tool_fingerprint.not_in(served),
+        )
+    )
+    return [load(Generation, row) for row in rows]
 
 
 def fail(

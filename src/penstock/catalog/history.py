@@ -40,8 +40,6 @@ def log(written: Sequence[Event]) -> None:
             "generation_id": item.generation_id,
             "task_id": item.task_id,
         }
-        data = {
-            f"data_{key}" if key in facts or key in {"event", "level"} else key: value
-            for key, value in (item.data or {}).items()
-        }
-        _log.info(f"video_{item.event}", **{k: v for k, v in facts.items() if v is not None}, **data)
+        data = {key: value for key, value in (item.data or {}).items() if key not in facts and key != "event"}
+        name = item.event if item.event.startswith(("generation_", "task_")) else f"video_{item.event}"
+        _log.info(name, **{key: value for key, value in facts.items() if value is not None}, **data)

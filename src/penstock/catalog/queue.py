@@ -30,17 +30,15 @@ def announceable(
     ago than that and still not claimed: their message may be lost. Follow with :func:`mark_announced`.
     """
     now = clock.now(tx)
+    waiting = _waiting(now, tool_fingerprint=tool_fingerprint, again_after_ms=again_after_ms)
     chosen: list[str] = []
     for lane in (True, False) if urgent is None else (urgent,):
         if len(chosen) < limit:
-            waiting = _waiting(
-                now, urgent=lane, tool_fingerprint=tool_fingerprint, again_after_ms=again_after_ms
-            )
-            chosen += _fairly(tx, waiting, limit - len(chosen), now)
-    # Another relay may be choosing the same at this moment: what it has locked is left to it.
+            chosen += _fairly(tx, and_(waiting, schema.tasks.c.urgent.is_(lane)), limit - len(chosen), now)
+    # Another relay may be choosing the same at this moment: what it has locked or announced is left to it.
     rows = tx.execute(
         select(schema.tasks)
-        .where(schema.tasks.c.id.in_(chosen), schema.tasks.c.state == TaskState.QUEUED)
+        .where(schema.tasks.c.id.in_(chosen), waiting)
         .with_for_update(key_share=True, skip_locked=True)
     )
     found = {row.id: load(Task, row) for row in rows}
@@ -48,13 +46,14 @@ def announceable(
 
 
 def mark_announced(tx: Connection, task_ids: Iterable[str]) -> None:
-    """Notes that a dispatcher is told of these tasks."""
+    """Notes that a dispatcher is told of these tasks. One that is being changed at this moment is left out."""
     table = schema.tasks
-    tx.execute(
-        table.update()
+    free = tx.execute(
+        select(table.c.id)
         .where(table.c.id.in_(list(task_ids)), table.c.state == TaskState.QUEUED)
-        .values(announced_at=now_ms())
+        .with_for_update(key_share=True, skip_locked=True)
     )
+    tx.execute(table.update().where(table.c.id.in_(free.scalars().all())).values(announced_at=now_ms()))
 
 
 def forget_announcements(tx: Connection) -> int:
@@ -106,16 +105,13 @@ def waiting_work(tx: Connection) -> float:
     return float(total.scalar_one())
 
 
-def _waiting(
-    now: int, *, urgent: bool, tool_fingerprint: str | None, again_after_ms: int | None
-) -> ColumnElement[bool]:
+def _waiting(now: int, *, tool_fingerprint: str | None, again_after_ms: int | None) -> ColumnElement[bool]:
     table = schema.tasks.c
     unannounced: ColumnElement[bool] = table.announced_at.is_(None)
     if again_after_ms is not None:
         unannounced = or_(unannounced, table.announced_at <= now - again_after_ms)
     conditions = [
         table.state == TaskState.QUEUED,
-        table.urgent.is_(urgent),
         table.not_before <= now,
         unannounced,
     ]

@@ -127,9 +127,9 @@ generations = Table(
     Column("number", Integer, nullable=False),  # from 1 per video
     Column("state", Choice(GenerationState), nullable=False),
     Column("version", Integer, nullable=False),
-    Column("plan", Json),  # NULL until inspected
+    Column("plan", Text),  # canonical JSON, see video.plan; NULL until inspected
     Column("plan_digest", _DIGEST),
-    Column("scan", Json),  # what the scan found: the other chunks, the final count
+    Column("scan", Text),  # canonical JSON: what the scan found
     Column("tool_fingerprint", _DIGEST),
     Column("frames_total", BigInteger),  # of the output grid; final once scanned
     Column(

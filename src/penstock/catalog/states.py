@@ -124,7 +124,7 @@ def advance_generation(
     if target is GenerationState.ENCODING:
         values["started_at"] = now
     elif target is GenerationState.PLANNED:  # retried
-        values |= dict.fromkeys(("ended_at", "error_code", "error_message"))
+        values |= dict.fromkeys(("ended_at", "error_code", "error_message", "tombstone"))
     elif target is GenerationState.PUBLISHED:
         values |= {"frozen_at": now, "progress": 1.0}
     else:
@@ -140,7 +140,7 @@ def advance_generation(
         why=why,
         generation_id=generation_id,
         task_id=task_id,
-        data={"number": before.number, **(data or {})},
+        data={"generation": before.number, **(data or {})},
     )
     return lock_generation(tx, generation_id)
 

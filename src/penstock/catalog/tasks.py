@@ -19,6 +19,9 @@ from penstock.video.lifecycle import GenerationState
 
 CANCELLED = "cancelled"  # the error code of a task that was called off
 
+INSPECT = NewTask(kind=TaskKind.INSPECT, urgent=True)
+"""The first task of every generation."""
+
 _DISCARD_AFTER_MS = (
     600_000  # an attempt that lost its claim may still be writing; its run ends long before this
 )

@@ -4,18 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import IntegrityError
 
 from penstock.catalog import clock, garbage, generations, schema, tasks, videos
 from penstock.catalog.dialect import insert, now_ms
 from penstock.catalog.records import NewTask, Upload, UploadPart, Video, load
-from penstock.catalog.words import TaskKind, Transport, UploadState
+from penstock.catalog.words import Transport, UploadState
 from penstock.video import keys
 from penstock.video.errors import Conflict, Gone, NotFound
 from penstock.video.identity import new_id
 from penstock.video.lifecycle import VideoEvent, VideoState
-
-_INSPECT = NewTask(kind=TaskKind.INSPECT, urgent=True)
 
 
 def create(
@@ -140,6 +137,24 @@ def record_part(
     )
 
 
+def forget_part(tx: Connection, upload_id: str, number: int) -> None:
+    """A part is about to be written again: until that is done it does not count as there."""
+    table = schema.upload_parts
+    tx.execute(table.delete().where(table.c.upload_id == upload_id, table.c.number == number))
+
+
+def keep_alive(tx: Connection, upload_id: str, *, life_ms: int) -> None:
+    """A sign of life of a running transfer. Raises as :func:`require_open` where the session has ended meanwhile."""
+    table = schema.uploads
+    changed = tx.execute(
+        table.update()
+        .where(table.c.id == upload_id, table.c.state == UploadState.OPEN)
+        .values(updated_at=now_ms(), expires_at=now_ms() + life_ms)
+    ).rowcount
+    if not changed:
+        require_open(tx, get(tx, upload_id))
+
+
 def parts(tx: Connection, upload_id: str) -> list[UploadPart]:
     """The durable parts in order."""
     table = schema.upload_parts
@@ -164,7 +179,7 @@ def complete(
     who: str,
     sha256: str | None = None,
     content_type: str | None = None,
-    inspect: NewTask = _INSPECT,
+    inspect: NewTask = tasks.INSPECT,
 ) -> Completion:
     """After the source is durable: ``pending`` to ``uploaded``, the first generation and ``inspect``, in one transaction.
 
@@ -193,7 +208,7 @@ def complete(
         "source_content_type": content_type or upload.content_type,
     }
     if sha256 is not None and not upload.allow_duplicate:
-        existing = _claim_digest(tx, video, sha256)
+        existing = videos.claim_digest(tx, video, sha256)
         if existing is not None:
             videos.advance(
                 tx,
@@ -217,24 +232,6 @@ def complete(
     generation = generations.open_next(tx, video.id)
     added = tasks.enqueue(tx, generation.id, [inspect])
     return Completion(videos.get(tx, video.id), duplicate=False, task_id=added[0])
-
-
-def _claim_digest(tx: Connection, video: Video, sha256: str) -> Video | None:
-    """Makes the video the one that stands for its source; returns the one that already does."""
-    key = videos.dedupe_key(video.owner_id, sha256)
-    for _ in range(2):
-        existing = videos.find_duplicate(tx, video.owner_id, sha256)
-        if existing is not None:
-            return existing
-        try:
-            with tx.begin_nested():
-                tx.execute(
-                    schema.videos.update().where(schema.videos.c.id == video.id).values(dedupe_key=key)
-                )
-        except IntegrityError:  # another completion of the same bytes committed between the two statements
-            continue
-        return None
-    raise Conflict("The same source is being completed at this moment; try again.", code="concurrent_change")
 
 
 def end(tx: Connection, upload_id: str, state: UploadState, *, who: str, why: str | None = None) -> bool:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy.exc import IntegrityError
 
 from penstock.catalog import clock, events, garbage, generations, schema, states, tasks
-from penstock.catalog.records import Video, load
+from penstock.catalog.records import Generation, Video, load
 from penstock.catalog.words import Sort, TaskKind, UploadState, Visibility
 from penstock.video import keys
 from penstock.video.errors import Conflict, NotFound
@@ -21,7 +22,6 @@ _EVENT_CREATED = "created"
 _DELETION_GRACE_MS = (
     60_000  # players may still be told of the objects until the tombstone is seen everywhere (contract)
 )
-_TOMBSTONE_LIFE_MS = 25 * 3_600_000  # a playback token lives 24 h at most; an hour for clocks that differ
 
 
 def create(
@@ -176,6 +176,24 @@ def find_duplicate(tx: Connection, owner_id: str, sha256: str) -> Video | None:
     return None if row is None else load(Video, row)
 
 
+def claim_digest(tx: Connection, video: Video, sha256: str) -> Video | None:
+    """Makes the video the one that stands for its source, or returns the one that already does."""
+    key = dedupe_key(video.owner_id, sha256)
+    for _ in range(2):
+        existing = find_duplicate(tx, video.owner_id, sha256)
+        if existing is not None:
+            return existing
+        try:
+            with tx.begin_nested():
+                tx.execute(
+                    schema.videos.update().where(schema.videos.c.id == video.id).values(dedupe_key=key)
+                )
+        except IntegrityError:  # another completion of the same bytes committed between the two statements
+            continue
+        return None
+    raise Conflict("The same source is being completed at this moment; try again.", code="concurrent_change")
+
+
 def mark_playable(tx: Connection, video_id: str, generation_id: str, *, who: str) -> bool:
     """Notes that the published prefix of the current generation covers the first segments. True the first time."""
     video = states.lock_video(tx, video_id)
@@ -216,11 +234,14 @@ def delete(
             )
     now = clock.now(tx)
     uploads = schema.uploads
-    tx.execute(
+    closed = tx.execute(
         uploads.update()
         .where(uploads.c.video_id == video_id, uploads.c.state == UploadState.OPEN)
         .values(state=UploadState.CANCELLED, ended_at=now, updated_at=now)
+        .returning(uploads.c.id)
     )
+    for upload_id in closed.scalars().all():
+        garbage.add(tx, "staging", upload_id, reason="video_deleted", video_id=video_id)
     prefix = keys.video_prefix(video_id)
     garbage.add(tx, "sources", prefix, reason="video_deleted", video_id=video_id)
     garbage.add(tx, "outputs", prefix, reason="video_deleted", video_id=video_id, delay_ms=_DELETION_GRACE_MS)
@@ -238,15 +259,32 @@ def retry(tx: Connection, video_id: str, *, who: str) -> Video:
     if video.source_dropped_at is not None:
         raise Conflict("The source was dropped after processing; upload it again.", code="source_dropped")
     video = advance(tx, video_id, VideoEvent.RETRIED, who=who, generation_id=video.current_generation_id)
-    if video.source_sha256 and find_duplicate(tx, video.owner_id, video.source_sha256) is None:
-        key = dedupe_key(video.owner_id, video.source_sha256)
-        tx.execute(schema.videos.update().where(schema.videos.c.id == video_id).values(dedupe_key=key))
+    if video.source_sha256:
+        claim_digest(
+            tx, video, video.source_sha256
+        )  # it stands for its source again, unless another came meanwhile
     generation_id = video.current_generation_id
     if generation_id is None:
         raise NotFound("The video has no generation to retry.", code="generation_not_found")
     states.advance_generation(tx, generation_id, GenerationEvent.RETRIED, who=who)
     tasks.requeue(tx, generation_id, kinds=(TaskKind.INSPECT,), finished=True)
     return get(tx, video_id)
+
+
+def reprocess(tx: Connection, video_id: str, *, who: str) -> Generation:
+    """Makes a ready video anew in a later generation, for other settings; the present one plays until that is frozen."""
+    generations.lock_all(tx, video_id)
+    video = states.lock_video(tx, video_id)
+    if video.source_dropped_at is not None:
+        raise Conflict("The source was dropped after processing; upload it again.", code="source_dropped")
+    if video.current_generation_id != video.published_generation_id:
+        current = generations.get(tx, video.current_generation_id or "")
+        if current.state in {GenerationState.PLANNED, GenerationState.ENCODING}:
+            raise Conflict("The video is being processed again already.", code="already_processing")
+    advance(tx, video_id, VideoEvent.REPROCESSED, who=who)
+    generation = generations.open_next(tx, video_id)
+    tasks.enqueue(tx, generation.id, [tasks.INSPECT])
+    return generation
 
 
 def timings(video: Video) -> Mapping[str, float]:
