@@ -18,7 +18,6 @@ DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 _LONGEST = 2048
 T = TypeVar("T")
-Key = tuple[str | int, ...]
 
 
 class Page(BaseModel, Generic[T]):
@@ -28,35 +27,38 @@ class Page(BaseModel, Generic[T]):
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null after the last.")
 
 
-def encode(sort: str, key: Sequence[str | int]) -> str:
+def encode(sort: str, key: Sequence[str]) -> str:
     """The cursor after an item whose sort key is ``key`` in the order ``sort``."""
     text = json.dumps([sort, *key], separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
-def decode(cursor: str, sort: str, kinds: tuple[type[str | int], ...]) -> Key:
-    """The sort key that a cursor carries.
+def decode(cursor: str, sort: str, length: int) -> tuple[str, ...]:
+    """The sort key of ``length`` values that a cursor carries.
 
-    Raises :class:`InvalidRequest` unless it was made for this order and has values of these ``kinds``.
+    Raises :class:`InvalidRequest` unless it was made for this order and this many values.
     """
     values = _values(cursor)
-    if values is None or len(values) != len(kinds) + 1:
+    if values is None or len(values) != length + 1:
         raise _invalid("It is not a cursor that this list gave.")
     if values[0] != sort:
         raise _invalid("It belongs to another sort order; begin again without a cursor.")
-    if any(type(value) is not kind for value, kind in zip(values[1:], kinds, strict=True)):
-        raise _invalid("It is not a cursor that this list gave.")
     return tuple(values[1:])
 
 
-def _values(cursor: str) -> list[str | int] | None:
+def _values(cursor: str) -> list[str] | None:
     if len(cursor) > _LONGEST or not cursor.isascii():
         return None
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError, RecursionError):
         return None
-    return values if isinstance(values, list) else None
+    return values if isinstance(values, list) and all(map(_is_text, values)) else None
+
+
+def _is_text(value: object) -> bool:
+    """Whether a database can compare with it: neither holds a NUL character nor half a surrogate pair."""
+    return isinstance(value, str) and "\0" not in value and value.encode("utf-8", "replace").decode() == value
 
 
 def _invalid(why: str) -> InvalidRequest:

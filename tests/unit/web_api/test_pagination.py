@@ -9,12 +9,11 @@ from penstock.video.errors import InvalidRequest
 from penstock.web_api import pagination
 
 
-@given(title=st.text(max_size=200), number=st.integers(-(2**63), 2**63))
-def test_a_cursor_gives_back_the_key_it_was_made_from(title: str, number: int) -> None:
-    """Any text and number survive, and the cursor stands in a query as it is."""
-    title = title.encode("utf-8", "ignore").decode()
-    cursor = pagination.encode("title", (title, number))
-    assert pagination.decode(cursor, "title", (str, int)) == (title, number)
+@given(key=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), min_size=1, max_size=3))
+def test_a_cursor_gives_back_the_key_it_was_made_from(key: list[str]) -> None:
+    """Any text survives, and the cursor stands in a query as it is."""
+    cursor = pagination.encode("title", key)
+    assert pagination.decode(cursor, "title", len(key)) == tuple(key)
     assert cursor.replace("-", "").replace("_", "").isalnum()
 
 
@@ -22,7 +21,7 @@ def test_a_cursor_gives_back_the_key_it_was_made_from(title: str, number: int) -
 def test_arbitrary_text_is_an_invalid_cursor(text: str) -> None:
     """It is the caller's mistake, told with a pointer, whatever it was."""
     with pytest.raises(InvalidRequest) as refused:
-        pagination.decode(text, "title", (str, int))
+        pagination.decode(text, "title", 2)
     assert refused.value.code == "cursor_invalid"
     assert refused.value.errors[0].pointer == "/query/cursor"
 
@@ -30,16 +29,17 @@ def test_arbitrary_text_is_an_invalid_cursor(text: str) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        ["other", "a", 1],
+        ["other", "a", "b"],
         ["title", "a"],
-        ["title", "a", 1, 2],
+        ["title", "a", "b", "c"],
         ["title", 1, "a"],
-        ["title", "a", True],
-        ["title", "a", 1.0],
+        ["title", "a", None],
+        "title",
+        {},
     ],
 )
-def test_a_cursor_of_another_list_is_refused(values: list[object]) -> None:
+def test_a_cursor_of_another_list_is_refused(values: object) -> None:
     """Another order, another number of values, or values of another kind."""
     cursor = base64.urlsafe_b64encode(json.dumps(values).encode()).rstrip(b"=").decode()
     with pytest.raises(InvalidRequest):
-        pagination.decode(cursor, "title", (str, int))
+        pagination.decode(cursor, "title", 2)
