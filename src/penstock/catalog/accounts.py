@@ -4,12 +4,14 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, func, select
 
-from penstock.catalog import clock, schema
+from penstock.catalog import clock, schema, texts
 from penstock.catalog.dialect import insert, now_ms
 from penstock.catalog.records import Account, ApiKey, load
 from penstock.catalog.words import Role
 from penstock.video.errors import Conflict, NotFound
 from penstock.video.identity import new_id
+
+_NAME_LIMIT = 255  # characters, as the columns
 
 _HALF_LIFE_MS = 600_000
 """Work done for an account counts half after ten minutes: fairness is about now, not about last week."""
@@ -22,6 +24,8 @@ def create(
     tx: Connection, *, login: str, name: str, role: Role = Role.USER, password_hash: str | None = None
 ) -> Account:
     """A new account. Raises :class:`Conflict` where the login is taken (letter case does not matter)."""
+    texts.checked("login", login, limit=_NAME_LIMIT)
+    texts.checked("name", name, limit=_NAME_LIMIT)
     account_id = new_id()
     added = tx.execute(
         insert(tx, schema.accounts)
@@ -131,6 +135,7 @@ def add_key(
     expires_at: int | None = None,
 ) -> ApiKey:
     """Records a key by its SHA-256 (hexadecimal) and the first characters that it is recognised by."""
+    texts.checked("name", name, limit=_NAME_LIMIT)
     key_id = new_id()
     tx.execute(
         schema.api_keys.insert().values(

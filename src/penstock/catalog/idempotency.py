@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from penstock.catalog import clock, schema
+from penstock.catalog import clock, schema, texts
 from penstock.catalog.dialect import insert, now_ms
 from penstock.catalog.records import Answer, load
 from penstock.catalog.words import AnswerState
@@ -35,6 +35,7 @@ def begin(
     Raises :class:`InvalidRequest` (``idempotency_key_reused``) for another request under the same key and
     :class:`Conflict` (``request_in_progress``) while the first is running.
     """
+    texts.checked("Idempotency-Key", key, limit=255)
     table = schema.idempotency
     mine = (table.c.owner_id == owner_id, table.c.key == key)
     now, holder = clock.now(tx), new_id()

@@ -80,8 +80,9 @@ videos = Table(
     metadata,
     Column("id", _ID, primary_key=True),
     Column("owner_id", _ID, ForeignKey("accounts.id"), nullable=False),
-    Column("title", String(1024), nullable=False),
-    Column("filename", String(1024), nullable=False),
+    Column("title", String(512), nullable=False),
+    Column("filename", String(512), nullable=False),
+    Column("folded", Text, nullable=False),  # title and filename without letter case: searched, and sorted by
     Column("visibility", Choice(Visibility), nullable=False),
     Column("state", Choice(VideoState), nullable=False),
     Column("version", Integer, nullable=False),  # rises with every change of state
@@ -116,7 +117,6 @@ videos = Table(
     Column("deleted_at", _MS),
     Index("ix_videos_owner_id_id", "owner_id", "id"),
     Index("ix_videos_state_id", "state", "id"),
-    Index("ix_videos_title_id", "title", "id"),
 )
 
 generations = Table(

@@ -19,7 +19,7 @@ from penstock.video.lifecycle import GenerationEvent, GenerationState, VideoEven
 def lock_video(tx: Connection, video_id: str) -> Video:
     """The video, locked against other writers until the commit. Raises :class:`NotFound`."""
     row = tx.execute(
-        select(schema.videos).where(schema.videos.c.id == video_id).with_for_update(key_share=True)
+        select(*video_columns()).where(schema.videos.c.id == video_id).with_for_update(key_share=True)
     ).one_or_none()
     if row is None:
         raise NotFound("There is no such video.", code="video_not_found")
@@ -39,6 +39,11 @@ def lock_generation(tx: Connection, generation_id: str) -> Generation:
     if row is None:
         raise NotFound("There is no such generation.", code="generation_not_found")
     return load(Generation, row)
+
+
+def video_columns() -> list[Any]:
+    """The columns of :class:`Video`: all but the one for searching."""
+    return [column for column in schema.videos.c if column.name != "folded"]
 
 
 def generation_columns() -> list[Any]:

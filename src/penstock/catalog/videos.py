@@ -7,16 +7,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from penstock.catalog import clock, events, garbage, generations, schema, states, tasks
+from penstock.catalog import clock, events, garbage, generations, schema, states, tasks, texts
 from penstock.catalog.records import Generation, Video, load
 from penstock.catalog.words import Sort, TaskKind, UploadState, Visibility
 from penstock.video import keys
-from penstock.video.errors import Conflict, NotFound
-from penstock.video.identity import new_id
+from penstock.video.errors import Conflict, InvalidRequest, NotFound
+from penstock.video.identity import is_id, new_id
 from penstock.video.lifecycle import GenerationEvent, GenerationState, VideoEvent, VideoState
 
 advance = states.advance_video  # the only way a video's state changes
 lock = states.lock_video
+
+TITLE_LIMIT = 512
+"""Characters of a title, and of a filename."""
 
 _EVENT_CREATED = "created"
 _DELETION_GRACE_MS = (
@@ -37,6 +40,8 @@ def create(
 ) -> Video:
     """A new ``pending`` video without a source, with its first event."""
     video_id = video_id or new_id()
+    title = texts.checked("title", title, limit=TITLE_LIMIT)
+    filename = texts.checked("filename", filename, limit=TITLE_LIMIT)
     now = clock.now(tx)
     tx.execute(
         schema.videos.insert().values(
@@ -44,6 +49,7 @@ def create(
             owner_id=owner_id,
             title=title,
             filename=filename,
+            folded=texts.folded(title, filename),
             visibility=visibility,
             state=VideoState.PENDING,
             version=1,
@@ -60,7 +66,7 @@ def create(
 
 def get(tx: Connection, video_id: str) -> Video:
     """The video, deleted ones included. Raises :class:`NotFound`."""
-    row = tx.execute(select(schema.videos).where(schema.videos.c.id == video_id)).one_or_none()
+    row = tx.execute(select(*states.video_columns()).where(schema.videos.c.id == video_id)).one_or_none()
     if row is None:
         raise NotFound("There is no such video.", code="video_not_found")
     return load(Video, row)
@@ -91,31 +97,36 @@ def listing(
         conditions.append(table.owner_id == what.owner_id)
     conditions.append(table.state == what.state if what.state else table.state != VideoState.DELETED)
     if what.search:
-        pattern = f"%{_escaped(what.search)}%"
-        conditions.append(
-            or_(table.title.ilike(pattern, escape="\\"), table.filename.ilike(pattern, escape="\\"))
-        )
+        search = texts.folded(texts.checked("search", what.search, limit=TITLE_LIMIT))
+        conditions.append(table.folded.like(f"%{_escaped(search)}%", escape="\\"))
     if after is not None:
         conditions.append(_beyond(what.sort, after))
     order = {
         Sort.NEWEST: (table.id.desc(),),
         Sort.OLDEST: (table.id,),
-        Sort.TITLE: (table.title, table.id),
+        Sort.TITLE: (table.folded, table.id),
     }[what.sort]
-    rows = tx.execute(select(schema.videos).where(and_(*conditions)).order_by(*order).limit(limit + 1)).all()
+    columns = states.video_columns()
+    rows = tx.execute(select(*columns).where(and_(*conditions)).order_by(*order).limit(limit + 1)).all()
     page = [load(Video, row) for row in rows[:limit]]
     if len(rows) <= limit:
         return page, None
     last = page[-1]
-    return page, ((last.title, last.id) if what.sort is Sort.TITLE else (last.id,))
+    folded = texts.folded(last.title, last.filename)
+    return page, ((folded, last.id) if what.sort is Sort.TITLE else (last.id,))
 
 
 def _beyond(sort: Sort, after: tuple[str, ...]) -> ColumnElement[bool]:
+    """The rows that come after a cursor, which a client hands back and may have made up."""
     table = schema.videos.c
+    if len(after) != (2 if sort is Sort.TITLE else 1) or not is_id(after[-1]):
+        raise InvalidRequest(
+            "The cursor does not belong to this list; begin again without one.", code="cursor_invalid"
+        )
+    video_id = after[-1]
     if sort is Sort.TITLE:
-        title, video_id = after
-        return or_(table.title > title, and_(table.title == title, table.id > video_id))
-    (video_id,) = after
+        folded = texts.checked("cursor", after[0], limit=8 * TITLE_LIMIT)
+        return or_(table.folded > folded, and_(table.folded == folded, table.id > video_id))
     return table.id < video_id if sort is Sort.NEWEST else table.id > video_id
 
 
@@ -172,7 +183,9 @@ def dedupe_key(owner_id: str, sha256: str) -> str:
 def find_duplicate(tx: Connection, owner_id: str, sha256: str) -> Video | None:
     """The owner's video that stands for this source: neither failed nor deleted."""
     table = schema.videos
-    row = tx.execute(select(table).where(table.c.dedupe_key == dedupe_key(owner_id, sha256))).one_or_none()
+    row = tx.execute(
+        select(*states.video_columns()).where(table.c.dedupe_key == dedupe_key(owner_id, sha256))
+    ).one_or_none()
     return None if row is None else load(Video, row)
 
 

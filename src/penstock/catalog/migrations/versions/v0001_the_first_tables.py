@@ -89,12 +89,13 @@ def upgrade() -> None:
         "videos",
         sa.Column("id", sa.String(length=26), nullable=False),
         sa.Column("owner_id", sa.String(length=26), nullable=False),
-        sa.Column("title", sa.String(length=1024), nullable=False),
-        sa.Column("filename", sa.String(length=1024), nullable=False),
+        sa.Column("title", sa.String(length=512), nullable=False),
+        sa.Column("filename", sa.String(length=512), nullable=False),
+        sa.Column("folded", sa.Text(), nullable=False),
         sa.Column("visibility", sa.String(length=32), nullable=False),
         sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("playable", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("playable", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("dedupe_key", sa.String(length=128), nullable=True),
         sa.Column("duplicate_of", sa.String(length=26), nullable=True),
         sa.Column("current_generation_id", sa.String(length=26), nullable=True),
@@ -107,7 +108,7 @@ def upgrade() -> None:
         sa.Column("duration_ms", sa.BigInteger(), nullable=True),
         sa.Column("width", sa.Integer(), nullable=True),
         sa.Column("height", sa.Integer(), nullable=True),
-        sa.Column("truncated", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("truncated", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("error_code", sa.String(length=64), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
         sa.Column("events", sa.Integer(), server_default="0", nullable=False),
@@ -127,7 +128,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_videos_owner_id_id", "videos", ["owner_id", "id"], unique=False)
     op.create_index("ix_videos_state_id", "videos", ["state", "id"], unique=False)
-    op.create_index("ix_videos_title_id", "videos", ["title", "id"], unique=False)
     op.create_table(
         "events",
         sa.Column("video_id", sa.String(length=26), nullable=False),
@@ -189,7 +189,7 @@ def upgrade() -> None:
         sa.Column("content_type", sa.String(length=255), nullable=True),
         sa.Column("received", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("part_size", sa.BigInteger(), nullable=True),
-        sa.Column("allow_duplicate", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("allow_duplicate", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("source_key", sa.String(length=1024), nullable=False),
         sa.Column("transport_data", sa.Text(), nullable=True),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
@@ -301,11 +301,11 @@ def upgrade() -> None:
         sa.Column("language", sa.String(length=35), nullable=True),
         sa.Column("label", sa.String(length=255), nullable=True),
         sa.Column("channels", sa.Integer(), nullable=True),
-        sa.Column("default", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("default", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("segments_total", sa.Integer(), nullable=True),
         sa.Column("contiguous", sa.Integer(), server_default="0", nullable=False),
         sa.Column("contiguous_end", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("complete", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("complete", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(["generation_id"], ["generations.id"], name=op.f("fk_tracks_generation_id")),
         sa.PrimaryKeyConstraint("generation_id", "name", name=op.f("pk_tracks")),
     )
