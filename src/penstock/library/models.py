@@ -11,7 +11,11 @@ from penstock.video.timeline import TrackKind
 from penstock.video.visibility import Visibility
 
 TITLE_LENGTH = 200
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_LENGTH)]
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"  # a title is one line; PostgreSQL cannot store a NUL at all
+Title = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_LENGTH, pattern=_NO_CONTROLS)
+]
+Search = Annotated[str, StringConstraints(max_length=TITLE_LENGTH, pattern=_NO_CONTROLS)]
 
 
 def utc(milliseconds: int) -> datetime:

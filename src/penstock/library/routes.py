@@ -58,10 +58,12 @@ def routes(
     def list_videos(
         principal: caller,
         search: Annotated[
-            str | None,
-            Query(max_length=200, description="Part of the title; of one's own, of the file name too."),
+            models.Search | None, Query(description="Part of the title; of one's own, of the file name too.")
         ] = None,
-        owner: Annotated[str | None, Query(description="An account's id, or `me`.")] = None,
+        owner: Annotated[
+            str | None,
+            Query(description="An account's id, or `me`.", pattern="^(me|[0-9a-z]{26})$"),
+        ] = None,
         state: VideoState | None = None,
         sort: Sort = Sort.NEWEST,
         cursor: str | None = None,
