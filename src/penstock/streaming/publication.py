@@ -1,0 +1,148 @@
+"""One timeline version as players ask for it: its parts by name, and its manifests, rendered once each.
+
+It knows no requests and no store. What a token forbids is left out of the manifests here.
+"""
+
+import asyncio
+import gzip
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import anyio.to_thread
+
+from penstock.manifests import dash, hls, names
+from penstock.video.timeline import Artefact, Timeline, TimelineState, Track, TrackKind
+
+_SMALLEST_GZIP = 1024  # bytes; below it a packet is saved at best
+_SETTLED = frozenset({TimelineState.FROZEN, TimelineState.DELETED})
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A rendered manifest. ``etag`` is of the plain body."""
+
+    body: bytes
+    compressed: bytes | None  # gzip, where that is worth it
+    etag: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object that can be sent. ``rung`` is the height that the name of a video rung says, None for all else."""
+
+    key: str
+    size: int
+    etag: str
+    media_type: str
+    rung: int | None = None
+
+
+class Publication:
+    """One version of a timeline, with what has been derived from it so far."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self._tracks = {track.name: track for track in timeline.tracks}
+        self._files = {item.name: item for item in (*timeline.artefacts, *timeline.captions)}
+        self._views: dict[int | None, Timeline] = {None: timeline}
+        self._documents: dict[tuple[str | None, str, int | None], asyncio.Task[Document]] = {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether no later version can add anything; one that takes everything away may still come."""
+        return self.timeline.state in _SETTLED
+
+    @property
+    def weight(self) -> int:
+        """Segments it holds, the measure of its memory."""
+        return 1 + sum(len(track.segments) for track in self.timeline.tracks)
+
+    def file(self, name: str) -> Item | None:
+        """A poster, captions or another file of the whole generation."""
+        found = self._files.get(name)
+        return None if found is None else _item(found, found.media_type, None)
+
+    def track(self, name: str) -> Track | None:
+        """The rung or audio track of this name."""
+        return self._tracks.get(name)
+
+    def init(self, track: Track) -> Item:
+        """A track's init segment."""
+        return _item(track.init, _media_type(track), rung_height(track))
+
+    def segment(self, track: Track, number: int) -> Item | None:
+        """A published segment of a track."""
+        found = track.segment(number)
+        if found is None:
+            return None
+        return Item(track.key(found), found.size, found.etag, _media_type(track), rung_height(track))
+
+    async def manifest(self, track: str | None, name: str, max_height: int | None) -> Document | None:
+        """The manifest of this name for a viewer with this limit, None where there is none."""
+        render = self._renderer(track, name, max_height)
+        if render is None:
+            return None
+        asked = (track, name, max_height)
+        task = self._documents.get(asked)
+        if task is None:
+            # In a thread: the playlist of a ten-hour film takes tens of milliseconds, and others want their segments.
+            task = asyncio.create_task(anyio.to_thread.run_sync(_document, render, _manifest_type(name)))
+            self._documents[asked] = task
+        return await asyncio.shield(task)
+
+    def permitted(self, max_height: int | None) -> Timeline:
+        """The timeline without the rungs above a height."""
+        view = self._views.get(max_height)
+        if view is None:
+            kept = [track for track in self.timeline.tracks if (rung_height(track) or 0) <= (max_height or 0)]
+            view = self._views[max_height] = replace(self.timeline, tracks=tuple(kept))
+        return view
+
+    def _renderer(self, track: str | None, name: str, max_height: int | None) -> Callable[[], str] | None:
+        if track is not None:
+            found = self._tracks.get(track)
+            if found is not None and name == names.MEDIA_PLAYLIST:
+                return lambda: hls.media(self.timeline, found)
+            if found is not None and name == names.IFRAME_PLAYLIST and hls.has_iframes(found):
+                return lambda: hls.iframes(self.timeline, found)
+            return None
+        if name == names.MULTIVARIANT:
+            return lambda: hls.multivariant(self.permitted(max_height))
+        if name == names.MPD:
+            return lambda: dash.mpd(self.permitted(max_height))
+        captions = next((i for i in self.timeline.captions if names.captions_playlist(i) == name), None)
+        return None if captions is None else lambda: hls.captions(self.timeline, captions)
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a name is that of a manifest, of whatever kind."""
+    return name == names.MPD or name.endswith(names.PLAYLIST_SUFFIX)
+
+
+def rung_height(track: Track) -> int | None:
+    """The height that a rung's name says (``720p``), which is also what an upright or a wide picture is called by."""
+    if track.kind is not TrackKind.VIDEO:
+        return None
+    digits = re.match(r"[0-9]{1,6}", track.name)
+    return int(digits[0]) if digits else track.height
+
+
+def _item(artefact: Artefact, media_type: str, rung: int | None) -> Item:
+    return Item(artefact.key, artefact.size, artefact.etag, media_type, rung)
+
+
+def _media_type(track: Track) -> str:
+    return "audio/mp4" if track.kind is TrackKind.AUDIO else "video/mp4"
+
+
+def _manifest_type(name: str) -> str:
+    return dash.MEDIA_TYPE if name == names.MPD else hls.MEDIA_TYPE
+
+
+def _document(render: Callable[[], str], media_type: str) -> Document:
+    body = render().encode()
+    compressed = gzip.compress(body, 6, mtime=0) if len(body) >= _SMALLEST_GZIP else None
+    return Document(body, compressed, hashlib.sha256(body).hexdigest()[:32], media_type)

@@ -1,0 +1,176 @@
+"""What a playback URL asks for, and the same routes as the contract document describes them.
+
+``/stream/{token}/{video}/{generation}/{name}`` or ``.../{track}/{name}``. Nothing of a path ever becomes an object key or
+a file name: the parts are looked up in the timeline, and what is not there is not there.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from penstock.manifests import dash, hls, names
+
+PREFIX = "/stream/"
+
+_SEGMENT = re.compile(r"([1-9][0-9]{0,8})" + re.escape(names.SEGMENT_SUFFIX))
+_LONGEST_PATH = 2048  # bytes; a token of the longest kind makes a path of less than 900
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a URL asks for. ``track`` is None for what belongs to the whole generation."""
+
+    token: str
+    video_id: str
+    generation_id: str
+    track: str | None
+    name: str
+
+    @property
+    def segment_number(self) -> int | None:
+        """The number of the media segment asked for, None where it is something else."""
+        match = _SEGMENT.fullmatch(self.name) if self.track is not None else None
+        return int(match[1]) if match else None
+
+
+def parse(raw_path: bytes) -> Target | None:
+    """The target of a path as it came over the wire, or None where it has not the form of one.
+
+    The path is split before it is decoded, so that an encoded slash stays inside its part and matches nothing.
+    """
+    if len(raw_path) > _LONGEST_PATH or not raw_path.isascii():
+        return None
+    text = raw_path.decode("ascii")
+    parts = text.removeprefix(PREFIX).split("/")
+    if not text.startswith(PREFIX) or len(parts) not in (4, 5):
+        return None
+    if "%" in text:
+        parts = [unquote(part) for part in parts]
+    token, video_id, generation_id = parts[:3]
+    return Target(token, video_id, generation_id, parts[3] if len(parts) == 5 else None, parts[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    path: str
+    operation: str
+    summary: str
+    description: str
+    media_types: tuple[str, ...]
+    ranges: bool = True
+
+
+_ROUTES = (
+    _Route(
+        names.MULTIVARIANT,
+        "get_hls_multivariant",
+        "HLS multivariant playlist",
+        "All rungs and audio tracks that the token permits. It does not change while the video grows.",
+        (hls.MEDIA_TYPE,),
+        ranges=False,
+    ),
+    _Route(
+        names.MPD,
+        "get_dash_manifest",
+        "DASH manifest",
+        "Dynamic while the video grows, static once it is complete; both start at 0.",
+        (dash.MEDIA_TYPE,),
+        ranges=False,
+    ),
+    _Route(
+        f"{{track}}/{names.MEDIA_PLAYLIST}",
+        "get_hls_media_playlist",
+        "HLS media playlist of a rung or audio track",
+        "Type EVENT while the video grows, VOD with an end once it is complete.",
+        (hls.MEDIA_TYPE,),
+        ranges=False,
+    ),
+    _Route(
+        f"{{track}}/{names.IFRAME_PLAYLIST}",
+        "get_hls_iframe_playlist",
+        "HLS playlist of a rung's I-frames",
+        "Byte ranges of the rung's segments, for fast forward and scrubbing.",
+        (hls.MEDIA_TYPE,),
+        ranges=False,
+    ),
+    _Route(
+        f"{{track}}/{names.INIT_SEGMENT}",
+        "get_init_segment",
+        "Initialisation segment of a rung or audio track",
+        "Immutable.",
+        ("video/mp4", "audio/mp4"),
+    ),
+    _Route(
+        f"{{track}}/{{number}}{names.SEGMENT_SUFFIX}",
+        "get_media_segment",
+        "Media segment",
+        "Immutable. Segments are numbered from 1; the same number is the same time in every rung.",
+        ("video/mp4", "audio/mp4"),
+    ),
+    _Route(
+        "{file}",
+        "get_file",
+        "Poster, captions, storyboard",
+        "A file of the generation by the name that the manifests and the library give: `poster.jpg`, "
+        "`captions-en.vtt`, `storyboard.vtt`. `captions-en.m3u8` is the HLS playlist of a captions file.",
+        ("image/jpeg", "text/vtt", hls.MEDIA_TYPE),
+    ),
+)
+_PARAMETERS = {
+    "token": "The playback token, as the library gives it within a playback URL.",
+    "video_id": "The video that the token names.",
+    "generation_id": "The generation that the token names.",
+    "track": "A rung (`240p`, `720p`) or an audio track (`audio-0`), as the manifests name it.",
+    "number": "Number of the segment, from 1.",
+    "file": "Name of the file.",
+}
+_REFUSALS = {
+    "403": "`token_invalid`, `token_expired`, `token_foreign`, `token_origin_refused`, `token_rung_refused`.",
+    "404": "`video_deleted`, or `not_published`: not there in the newest timeline, which was read again.",
+    "409": "`video_not_ready`, with `Retry-After`; `video_failed`.",
+    "503": "`storage_unavailable`, with `Retry-After`.",
+}
+
+
+def openapi_paths() -> dict[str, Any]:
+    """The OpenAPI path items of all playback routes."""
+    root = f"{PREFIX}{{token}}/{{video_id}}/{{generation_id}}/"
+    return {root + route.path: {"get": _operation(route, root + route.path)} for route in _ROUTES}
+
+
+def _operation(route: _Route, path: str) -> dict[str, Any]:
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    body = {
+        media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in route.media_types
+    }
+    headers = {
+        "ETag": {"description": "Strong entity tag.", "schema": {"type": "string"}},
+        "Penstock-Node": {"description": "Which node answered.", "schema": {"type": "string"}},
+    }
+    responses: dict[str, Any] = {
+        "200": {"description": "The whole of it.", "headers": headers, "content": body},
+        "304": {"description": "The copy named by `If-None-Match` is current."},
+    }
+    if route.ranges:
+        responses["206"] = {"description": "The one range asked for.", "headers": headers, "content": body}
+        responses["416"] = {"description": "The range begins beyond the end.", "content": problem}
+    responses |= {status: {"description": text, "content": problem} for status, text in _REFUSALS.items()}
+    return {
+        "tags": ["playback"],
+        "summary": route.summary,
+        "description": f"{route.description} `HEAD` answers alike, without the body.",
+        "operationId": route.operation,
+        "parameters": [
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "description": text,
+                "schema": {"type": "integer", "minimum": 1} if name == "number" else {"type": "string"},
+            }
+            for name, text in _PARAMETERS.items()
+            if f"{{{name}}}" in path
+        ],
+        "responses": dict(sorted(responses.items())),
+    }
