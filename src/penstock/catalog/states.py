@@ -43,7 +43,7 @@ def lock_generation(tx: Connection, generation_id: str) -> Generation:
 
 def video_columns() -> list[Any]:
     """The columns of :class:`Video`: all but the one for searching."""
-    return [column for column in schema.videos.c if column.name != "folded"]
+    return [column for column in schema.videos.c if not column.name.startswith("folded_")]
 
 
 def generation_columns() -> list[Any]:

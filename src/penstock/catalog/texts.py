@@ -17,6 +17,6 @@ def checked(field: str, value: str, *, limit: int) -> str:
     return value
 
 
-def folded(*parts: str) -> str:
+def folded(text: str) -> str:
     """What a search looks in and titles are sorted by, the same on both databases: letter case does not matter."""
-    return "\n".join(part.casefold() for part in parts)
+    return text.casefold()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from penstock.catalog import clock, events, garbage, generations, schema, states, tasks, texts
@@ -49,7 +49,8 @@ def create(
             owner_id=owner_id,
             title=title,
             filename=filename,
-            folded=texts.folded(title, filename),
+            folded_title=texts.folded(title),
+            folded_filename=texts.folded(filename),
             visibility=visibility,
             state=VideoState.PENDING,
             version=1,
@@ -76,11 +77,11 @@ def get(tx: Connection, video_id: str) -> Video:
 class VideoFilter:
     """What a list of videos shows."""
 
-    viewer_id: str | None = None  # who asks: own videos of any visibility, public ones of others
+    viewer_id: str | None = None  # who asks: all own videos, and of others the public ones that can be played
     everything: bool = False  # an administrator sees all
     owner_id: str | None = None
     state: VideoState | None = None  # deleted ones are shown only when asked for
-    search: str | None = None  # anywhere in title or filename, in any case
+    search: str | None = None  # anywhere in the title, or in the filename of one's own, in any case
     sort: Sort = Sort.NEWEST
 
 
@@ -90,21 +91,24 @@ def listing(
     """One page, and the place to go on ``after`` (None at the end). Videos added meanwhile neither shift nor repeat any."""
     table = schema.videos.c
     conditions: list[ColumnElement[bool]] = []
+    own: ColumnElement[bool] = table.owner_id == what.viewer_id if what.viewer_id else false()
     if not what.everything:
-        public: ColumnElement[bool] = table.visibility == Visibility.PUBLIC
-        conditions.append(or_(public, table.owner_id == what.viewer_id) if what.viewer_id else public)
+        conditions.append(or_(own, and_(table.visibility == Visibility.PUBLIC, table.playable)))
     if what.owner_id:
         conditions.append(table.owner_id == what.owner_id)
     conditions.append(table.state == what.state if what.state else table.state != VideoState.DELETED)
     if what.search:
-        search = texts.folded(texts.checked("search", what.search, limit=TITLE_LIMIT))
-        conditions.append(table.folded.like(f"%{_escaped(search)}%", escape="\\"))
+        pattern = f"%{_escaped(texts.folded(texts.checked('search', what.search, limit=TITLE_LIMIT)))}%"
+        in_title = table.folded_title.like(pattern, escape="\\")
+        in_filename = table.folded_filename.like(pattern, escape="\\")
+        # A stranger must not find out a name that he is not shown.
+        conditions.append(or_(in_title, in_filename if what.everything else and_(own, in_filename)))
     if after is not None:
         conditions.append(_beyond(what.sort, after))
     order = {
         Sort.NEWEST: (table.id.desc(),),
         Sort.OLDEST: (table.id,),
-        Sort.TITLE: (table.folded, table.id),
+        Sort.TITLE: (table.folded_title, table.id),
     }[what.sort]
     columns = states.video_columns()
     rows = tx.execute(select(*columns).where(and_(*conditions)).order_by(*order).limit(limit + 1)).all()
@@ -112,8 +116,7 @@ def listing(
     if len(rows) <= limit:
         return page, None
     last = page[-1]
-    folded = texts.folded(last.title, last.filename)
-    return page, ((folded, last.id) if what.sort is Sort.TITLE else (last.id,))
+    return page, ((texts.folded(last.title), last.id) if what.sort is Sort.TITLE else (last.id,))
 
 
 def _beyond(sort: Sort, after: tuple[str, ...]) -> ColumnElement[bool]:
@@ -126,7 +129,7 @@ def _beyond(sort: Sort, after: tuple[str, ...]) -> ColumnElement[bool]:
     video_id = after[-1]
     if sort is Sort.TITLE:
         folded = texts.checked("cursor", after[0], limit=8 * TITLE_LIMIT)
-        return or_(table.folded > folded, and_(table.folded == folded, table.id > video_id))
+        return or_(table.folded_title > folded, and_(table.folded_title == folded, table.id > video_id))
     return table.id < video_id if sort is Sort.NEWEST else table.id > video_id
 
 
@@ -138,8 +141,12 @@ def describe(
     tx: Connection, video_id: str, *, title: str | None = None, visibility: Visibility | None = None
 ) -> Video:
     """Changes what a person may change. The state's version stays: no step happened."""
-    given: dict[str, Any] = {"title": title, "visibility": visibility}
-    values = {name: value for name, value in given.items() if value is not None}
+    values: dict[str, Any] = {}
+    if title is not None:
+        title = texts.checked("title", title, limit=TITLE_LIMIT)
+        values |= {"title": title, "folded_title": texts.folded(title)}
+    if visibility is not None:
+        values["visibility"] = visibility
     before = states.lock_video(tx, video_id)
     if before.state is VideoState.DELETED:
         raise Conflict("The video is deleted.", code="video_deleted")
