@@ -5,7 +5,7 @@ harmless; what counts is the claim.
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
@@ -43,6 +43,45 @@ def announceable(
     )
     found = {row.id: load(Task, row) for row in rows}
     return [found[task_id] for task_id in chosen if task_id in found]
+
+
+def waiting(
+    tx: Connection,
+    limit: int,
+    *,
+    kinds: Collection[TaskKind],
+    urgent: bool | None = None,
+    tool_fingerprint: str | None = None,
+) -> list[Task]:
+    """Up to ``limit`` tasks of these kinds that may be claimed now, in the order of :func:`announceable`.
+
+    For a dispatcher that claims from the records themselves: it asks when it has a free place, tells nobody and locks
+    nothing, so that announcements play no part.
+    """
+    now = clock.now(tx)
+    table = schema.tasks.c
+    may = and_(
+        table.state == TaskState.QUEUED,
+        table.not_before <= now,
+        table.kind.in_(kinds),
+        *_for_tools(tool_fingerprint),
+    )
+    chosen: list[str] = []
+    for lane in (True, False) if urgent is None else (urgent,):
+        if len(chosen) < limit:
+            chosen += _fairly(tx, and_(may, table.urgent.is_(lane)), limit - len(chosen), now)
+    found = {row.id: load(Task, row) for row in tx.execute(select(schema.tasks).where(table.id.in_(chosen)))}
+    return [found[task_id] for task_id in chosen if task_id in found]
+
+
+def next_due(tx: Connection) -> int | None:
+    """Milliseconds until the next back-off has passed; None where no task waits for one."""
+    table = schema.tasks.c
+    now = clock.now(tx)
+    earliest: int | None = tx.execute(
+        select(func.min(table.not_before)).where(table.state == TaskState.QUEUED, table.not_before > now)
+    ).scalar_one()
+    return None if earliest is None else earliest - now
 
 
 def mark_announced(tx: Connection, task_ids: Iterable[str]) -> None:
@@ -110,14 +149,19 @@ def _waiting(now: int, *, tool_fingerprint: str | None, again_after_ms: int | No
     unannounced: ColumnElement[bool] = table.announced_at.is_(None)
     if again_after_ms is not None:
         unannounced = or_(unannounced, table.announced_at <= now - again_after_ms)
-    conditions = [
+    return and_(
         table.state == TaskState.QUEUED,
         table.not_before <= now,
         unannounced,
-    ]
-    if tool_fingerprint is not None:
-        conditions.append(or_(table.tool_fingerprint.is_(None), table.tool_fingerprint == tool_fingerprint))
-    return and_(*conditions)
+        *_for_tools(tool_fingerprint),
+    )
+
+
+def _for_tools(fingerprint: str | None) -> list[ColumnElement[bool]]:
+    if fingerprint is None:
+        return []
+    table = schema.tasks.c
+    return [or_(table.tool_fingerprint.is_(None), table.tool_fingerprint == fingerprint)]
 
 
 def _fairly(tx: Connection, waiting: ColumnElement[bool], limit: int, now: int) -> list[str]:

@@ -70,6 +70,11 @@ def renew(tx: Connection, worker_id: str, *, lease_ms: int = LEASE_MS) -> dict[s
     ).rowcount
     if not renewed:
         raise StaleClaim("The worker was given up; register again.", code="worker_unknown")
+    return claimed(tx, worker_id)
+
+
+def claimed(tx: Connection, worker_id: str) -> dict[str, int]:
+    """The worker's claims that are in force: task id to attempt."""
     t = schema.tasks.c
     rows = tx.execute(select(t.id, t.attempt).where(t.worker_id == worker_id, t.state == TaskState.CLAIMED))
     return {row.id: row.attempt for row in rows}
