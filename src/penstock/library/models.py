@@ -6,16 +6,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from penstock.access.principals import Role
+from penstock.catalog import videos
 from penstock.video.lifecycle import VideoState
 from penstock.video.timeline import TrackKind
 from penstock.video.visibility import Visibility
 
-TITLE_LENGTH = 200
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"  # a title is one line; PostgreSQL cannot store a NUL at all
 Title = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_LENGTH, pattern=_NO_CONTROLS)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=videos.TITLE_LIMIT, pattern=_NO_CONTROLS)
 ]
-Search = Annotated[str, StringConstraints(max_length=TITLE_LENGTH, pattern=_NO_CONTROLS)]
+Search = Annotated[str, StringConstraints(max_length=videos.TITLE_LIMIT, pattern=_NO_CONTROLS)]
 
 
 def utc(milliseconds: int) -> datetime:
