@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from penstock.storage.durable import sync_file, sync_folder, translated, write_all
 from penstock.storage.local import LocalStore
 from penstock.storage.store import CHUNK, KeyMalformed, ObjectInfo, ObjectMissing, is_name
-from penstock.video.errors import Conflict
+from penstock.video.errors import Cancelled, Conflict
 
 _DATA = "data"
 _GATE = "gate.lock"  # held shared by whoever writes a part, alone by whoever seals the file
@@ -34,53 +35,77 @@ class PartWriter:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._digest = hashlib.sha256()
+        self._use = threading.Lock()
+        self._closed = False
         self.size = 0  # bytes written
+
+    def seek(self, offset: int) -> None:
+        """Where the range begins; before the first write."""
+        with translated("stage"):
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
 
     def write(self, data: bytes | bytearray) -> None:
         """Append ``data`` to the range."""
-        with translated("stage"):
+        with self._open_still(), translated("stage"):
             write_all(self._descriptor, data)
-        self._digest.update(data)
-        self.size += len(data)
+            self._digest.update(data)
+            self.size += len(data)
 
     def sync(self) -> str:
         """Returns, once all that was written is durable, its SHA-256 in hexadecimal."""
-        with translated("stage"):
+        with self._open_still(), translated("stage"):
             sync_file(self._descriptor)
-        return self._digest.hexdigest()
+            return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Waits for a write that a thread is in the middle of: its descriptor must not become another file's."""
+        with self._use:
+            if not self._closed:
+                self._closed = True
+                os.close(self._descriptor)
+
+    @contextmanager
+    def _open_still(self) -> Iterator[None]:
+        with self._use:
+            if self._closed:
+                raise Cancelled("The transfer has ended.", code="transfer_ended")
+            yield
 
 
 class SealedFile:
     """A staged file that nobody else can write. Made by :meth:`Staging.sealed`."""
 
-    def __init__(self, store: LocalStore, path: Path) -> None:
+    def __init__(self, store: LocalStore, path: Path, descriptor: int) -> None:
         self._store = store
         self._path = path
+        self._descriptor = descriptor
 
     @property
     def size(self) -> int:
         """Bytes, holes included."""
         with translated("stage"):
-            return self._path.stat().st_size
+            return os.fstat(self._descriptor).st_size
 
     def digest(self) -> str:
         """The SHA-256 of the whole file in hexadecimal, by reading it once."""
-        digest = hashlib.sha256()
-        buffer = memoryview(bytearray(CHUNK))
-        with translated("stage"), self._path.open("rb", buffering=0) as file:
-            while read := file.readinto(buffer):
-                digest.update(buffer[:read])
+        digest, position = hashlib.sha256(), 0
+        while piece := self._read(position):
+            digest.update(piece)
+            position += len(piece)
         return digest.hexdigest()
 
     def adopt(self, key: str) -> ObjectInfo:
-        """Sync the file and move it into the store under ``key``. Durable when it returns."""
+        """Sync the file and move it into the store under ``key``. Durable when it returns.
+
+        Raises :class:`ObjectMissing` where the file was removed meanwhile.
+        """
         with translated("stage"):
-            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                sync_file(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_file(self._descriptor)
         return self._store.adopt(self._path, key)
+
+    def _read(self, position: int) -> bytes:
+        with translated("stage"):
+            return os.pread(self._descriptor, CHUNK, position)
 
 
 class Staging:
@@ -108,21 +133,23 @@ class Staging:
         """
         folder = self._folder(name)
         with _lock(folder / _GATE, fcntl.LOCK_SH), _lock(folder / f"{offset}.lock", fcntl.LOCK_EX):
-            descriptor = _open(folder / _DATA, os.O_WRONLY | (os.O_TRUNC if whole else 0))
+            writer = PartWriter(_open(folder / _DATA, os.O_WRONLY | (os.O_TRUNC if whole else 0)))
             try:
-                with translated("stage"):
-                    os.lseek(descriptor, offset, os.SEEK_SET)
-                yield PartWriter(descriptor)
+                writer.seek(offset)
+                yield writer
             finally:
-                os.close(descriptor)
+                writer.close()
 
     @contextmanager
     def sealed(self, name: str) -> Iterator[SealedFile]:
         """The whole file, while nobody writes it. Raises as :meth:`writing` does."""
         folder = self._folder(name)
         with _lock(folder / _GATE, fcntl.LOCK_EX):
-            os.close(_open(folder / _DATA, os.O_RDONLY))
-            yield SealedFile(self._store, folder / _DATA)
+            descriptor = _open(folder / _DATA, os.O_RDWR)
+            try:
+                yield SealedFile(self._store, folder / _DATA, descriptor)
+            finally:
+                os.close(descriptor)
 
     def remove(self, name: str) -> None:
         """Forget a staged file, whoever is writing it. One that is missing is no error."""

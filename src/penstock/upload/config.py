@@ -54,10 +54,6 @@ class UploadConfig:
     """Seconds of silence after which a follower is sent a comment, so that proxies keep the connection and a vanished
     client is noticed."""
 
-    follow_life_s: float = 300.0
-    """Seconds after which a follower's stream ends; browsers reconnect by themselves and lose nothing. It bounds how long
-    a stopping server waits."""
-
     public_url: str = ""
     """What signed URLs begin with, without a slash at the end: ``https://video.example.org``. Empty: they are relative to
     the address that was called (RFC 3986), which suits any proxy that keeps paths."""

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from penstock.storage.staging import PartWriter
 from penstock.storage.store import CHUNK
 from penstock.upload import metrics
-from penstock.video.errors import InvalidRequest, TooLarge, TransientError
+from penstock.video.errors import InvalidRequest, PenstockError, TransientError
 
 
 class BodyStalled(TransientError):
@@ -62,25 +62,26 @@ async def receive(
     part: PartWriter,
     *,
     limit: int,
+    excess: PenstockError,
     transport: str,
-    alive: Callable[[int], Awaitable[None]],
+    alive: Callable[[], Awaitable[None]],
 ) -> None:
-    """Writes all of ``source`` to ``part``. ``alive`` is told the bytes so far, at each buffer.
+    """Writes all of ``source`` to ``part``. ``alive`` is called at each arrival; what it raises ends the transfer.
 
-    Raises :class:`TooLarge` as soon as there are more than ``limit``.
+    Raises ``excess`` as soon as there are more than ``limit`` bytes.
     """
     counter = metrics.RECEIVED_BYTES.labels(transport)
     buffer = bytearray()
     with metrics.TRANSFERS.track_inprogress():
         async for piece in source:
             if part.size + len(buffer) + len(piece) > limit:
-                raise TooLarge(f"More than {limit} bytes arrived.", code="upload_too_large")
+                raise excess
             counter.inc(len(piece))
             buffer += piece
             if len(buffer) >= CHUNK:
                 full, buffer = buffer, bytearray()
                 await run_sync(part.write, full)
-                await alive(part.size)
+            await alive()
         if buffer:
             await run_sync(part.write, buffer)
 

@@ -1,0 +1,66 @@
+"""The upload service as an application: sources in, acknowledged when durable; status and history out."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+
+from penstock.access.keyring import Keyring
+from penstock.catalog import Catalog
+from penstock.storage.exercise import reach
+from penstock.storage.staging import Staging
+from penstock.storage.store import ObjectStore
+from penstock.upload import routes, status, urls
+from penstock.upload.config import UploadConfig
+from penstock.upload.sessions import Sessions
+from penstock.upload.transfers import Transfers
+from penstock.upload.urls import Urls
+from penstock.web_api.authentication import authenticator
+from penstock.web_api.config import WebConfig
+from penstock.web_api.key_store import catalog_lookup
+from penstock.web_api.service import create_service
+
+
+def create_app(
+    config: UploadConfig,
+    web: WebConfig,
+    *,
+    catalog: Catalog,
+    keyring: Keyring,
+    sources: ObjectStore,
+    staging: Staging,
+    announce: Callable[[], None],
+) -> FastAPI:
+    """The application. ``staging`` belongs to ``sources``; ``announce`` rings for processing after an upload, cheaply."""
+    sessions = Sessions(catalog=catalog, sources=sources, staging=staging, config=config, announce=announce)
+    authenticate = authenticator(catalog_lookup(catalog))
+    parts = routes.Parts(
+        catalog=catalog,
+        sessions=sessions,
+        transfers=Transfers(sessions, config),
+        urls=Urls(keyring, config),
+        config=config,
+        authenticate=authenticate,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_sync(sessions.sweep)
+        yield
+
+    return create_service(
+        web,
+        title="Penstock uploads",
+        description="Uploading videos, acknowledged when durable; their status and their history.",
+        routers=[routes.routes(parts), status.routes(catalog, authenticate, config)],
+        checks={"catalog": catalog.ping, "sources": lambda: reach(sources)},
+        streams_body=_streams_body,
+        lifespan=lifespan,
+    )
+
+
+def _streams_body(method: str, path: str) -> bool:
+    return (method == "POST" and path == urls.PREFIX) or (
+        method == "PUT" and path.startswith(f"{urls.PREFIX}/")
+    )

@@ -1,0 +1,258 @@
+"""What a client learns of its video after the upload: how it stands, what happened, and what happens next."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection
+
+from penstock.access.authorize import Action, authorize, may
+from penstock.access.principals import Principal
+from penstock.catalog import Catalog, events, generations, records, tasks, videos, workers
+from penstock.catalog.words import TaskKind, TaskState
+from penstock.upload.config import UploadConfig
+from penstock.upload.following import Followed, follow
+from penstock.upload.messages import moment
+from penstock.video import identity
+from penstock.video.errors import FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from penstock.video.lifecycle import GenerationState, VideoState
+from penstock.web_api import context, pagination, problems
+from penstock.web_api.authentication import Authenticate
+from penstock.web_api.pagination import Page
+
+PREFIX = "/api/status"
+_ORDER = "number"  # what the cursors of a history count
+_EVENT_STREAM = "text/event-stream"
+VideoId = Annotated[str, Path(description="Of a video.", examples=["01kq3v5d2m8r1x9c7b4n6t0hsz"])]
+
+
+class StatusError(BaseModel):
+    """Why a video failed. Match on `code`."""
+
+    code: str = Field(examples=["media_invalid"])
+    message: str
+
+
+class TaskStatus(BaseModel):
+    """One unit of processing work."""
+
+    id: str
+    kind: TaskKind
+    index: int
+    state: TaskState
+    required: bool
+    progress: float
+    attempt: int = Field(description="Rises with every claim.")
+    failures: int
+    losses: int = Field(description="How often its worker vanished.")
+    node: str | None = Field(description="Where it runs, or last ran, while that worker is known.")
+    error: StatusError | None
+
+
+class GenerationStatus(BaseModel):
+    """One processing of the source."""
+
+    id: str
+    number: int
+    state: GenerationState
+    progress: float
+    published_seconds: float = Field(description="How much can be played from the start.")
+    timeline_version: int
+    tasks: list[TaskStatus]
+
+
+class VideoStatus(BaseModel):
+    """How a video stands."""
+
+    id: str
+    state: VideoState
+    playable: bool = Field(description="Whether the beginning can be streamed.")
+    progress: float = Field(
+        ge=0, le=1, description="Of processing; it does not go back while one source is processed."
+    )
+    error: StatusError | None = Field(description="Why it failed; for its owner.")
+    duplicate_of: str | None = Field(
+        description="The earlier video of the same bytes that stands for this one."
+    )
+    timings: dict[str, float] = Field(
+        description="Seconds that each stage took, as far as it has come.",
+        examples=[{"upload": 4.2, "inspect": 0.9}],
+    )
+    updated_at: datetime
+    generation: GenerationStatus | None = Field(default=None, description="For administrators.")
+
+
+class HistoryEvent(BaseModel):
+    """One line of a video's history."""
+
+    number: int = Field(description="From 1 without gaps.")
+    at: datetime
+    who: str
+    event: str = Field(examples=["upload_completed"])
+    from_state: str | None
+    to_state: str | None
+    why: str | None
+    generation_id: str | None
+    task_id: str | None
+    data: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, event: records.Event) -> "HistoryEvent":
+        """From its record."""
+        return cls(
+            number=event.number,
+            at=moment(event.at),
+            who=event.who,
+            event=event.event,
+            from_state=event.from_state,
+            to_state=event.to_state,
+            why=event.why,
+            generation_id=event.generation_id,
+            task_id=event.task_id,
+            data=event.data,
+        )
+
+
+def routes(catalog: Catalog, authenticate: Authenticate, config: UploadConfig) -> APIRouter:
+    """The router."""
+    router = APIRouter(prefix=PREFIX, tags=["status"])
+    caller = Annotated[Principal, Depends(authenticate)]
+
+    @router.get("/{video_id}", responses=problems.documented(Unauthenticated, Forbidden, NotFound))
+    def get_status(principal: caller, video_id: VideoId) -> VideoStatus:
+        """How a video stands. Deleted ones keep answering their owner."""
+        context.note(video_id=video_id)
+        with catalog.read() as tx:
+            video = authorize(principal, Action.READ, _find(tx, video_id))
+            return _status(tx, principal, video)
+
+    @router.get(
+        "/{video_id}/events",
+        response_model=Page[HistoryEvent],
+        responses={
+            200: {"content": {_EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "The history."},
+            **problems.documented(InvalidRequest, Unauthenticated, Forbidden, NotFound),
+        },
+    )
+    def get_events(
+        request: Request,
+        principal: caller,
+        video_id: VideoId,
+        cursor: Annotated[str | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=pagination.MAX_LIMIT)] = pagination.DEFAULT_LIMIT,
+        last_event_id: Annotated[str | None, Header(description="Where to go on; for event streams.")] = None,
+    ) -> Response:
+        """A video's history. With `Accept: text/event-stream` it follows live, from `Last-Event-ID` on.
+
+        The stream has `history` events, whose `id` is their number, and a `status` event whenever the answer of
+        `/api/status/{video_id}` has changed. It ends when the video is deleted; a client that loses it reconnects.
+        """
+        context.note(video_id=video_id)
+        with catalog.read() as tx:
+            authorize(principal, Action.READ_PRIVATE, _find(tx, video_id))
+        if _EVENT_STREAM in request.headers.get("accept", ""):
+            look = _looker(catalog, principal, video_id)
+            stream = follow(look, after=_number(last_event_id), config=config)
+            return StreamingResponse(stream, media_type=_EVENT_STREAM, headers={"x-accel-buffering": "no"})
+        (after,) = pagination.decode(cursor, _ORDER, 1) if cursor is not None else ("0",)
+        with catalog.read() as tx:
+            found = events.listing(tx, video_id, after=_number(after), limit=limit + 1)
+        page, more = found[:limit], len(found) > limit
+        following = pagination.encode(_ORDER, (str(page[-1].number),)) if more else None
+        answer = Page[HistoryEvent](items=[HistoryEvent.of(e) for e in page], next_cursor=following)
+        return JSONResponse(answer.model_dump(mode="json"))
+
+    return router
+
+
+def _find(tx: Connection, video_id: str) -> records.Video | None:
+    if not identity.is_id(video_id):
+        return None
+    try:
+        return videos.get(tx, video_id)
+    except NotFound:
+        return None
+
+
+def _number(text: str | None) -> int:
+    """The number of the last event that a client has seen."""
+    if text is None:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        fields = (FieldError("/header/Last-Event-ID", "The id of an event of this stream."),)
+        raise InvalidRequest("This is not where a history could go on.", code="cursor_invalid", errors=fields)
+    return int(text)
+
+
+def _looker(catalog: Catalog, principal: Principal, video_id: str) -> Callable[[int], Followed]:
+    def look(after: int) -> Followed:
+        with catalog.read() as tx:
+            video = authorize(principal, Action.READ_PRIVATE, videos.get(tx, video_id))
+            found = events.listing(tx, video_id, after=after)
+            status = _status(tx, principal, video).model_dump_json()
+        lines = [(event.number, HistoryEvent.of(event).model_dump_json()) for event in found]
+        return Followed(lines, status, ended=video.state is VideoState.DELETED)
+
+    return look
+
+
+def _status(tx: Connection, principal: Principal, video: records.Video) -> VideoStatus:
+    owned = may(principal, Action.READ_PRIVATE, video)
+    current = video.current_generation_id
+    generation = None if current is None else generations.get(tx, current)
+    return VideoStatus(
+        id=video.id,
+        state=video.state,
+        playable=video.playable,
+        progress=_progress(video, generation),
+        error=_error(video.error_code, video.error_message) if owned else None,
+        duplicate_of=video.duplicate_of if owned else None,
+        timings=dict(videos.timings(video)),
+        updated_at=moment(video.updated_at),
+        generation=_generation(tx, generation) if generation and principal.is_administrator else None,
+    )
+
+
+def _progress(video: records.Video, generation: records.Generation | None) -> float:
+    if video.state is VideoState.READY:
+        return 1.0
+    return 0.0 if generation is None else generation.progress
+
+
+def _generation(tx: Connection, generation: records.Generation) -> GenerationStatus:
+    found = tasks.listing(tx, generation_id=generation.id)
+    nodes = {}
+    for worker_id in {task.worker_id for task in found if task.worker_id is not None}:
+        worker = workers.find(tx, worker_id)
+        nodes[worker_id] = None if worker is None else worker.node_id
+    return GenerationStatus(
+        id=generation.id,
+        number=generation.number,
+        state=generation.state,
+        progress=generation.progress,
+        published_seconds=generation.published_prefix_ms / 1000,
+        timeline_version=generation.timeline_version,
+        tasks=[
+            TaskStatus(
+                id=task.id,
+                kind=task.kind,
+                index=task.index,
+                state=task.state,
+                required=task.required,
+                progress=task.progress,
+                attempt=task.attempt,
+                failures=task.failures,
+                losses=task.losses,
+                node=None if task.worker_id is None else nodes[task.worker_id],
+                error=_error(task.error_code, task.error_message),
+            )
+            for task in found
+        ],
+    )
+
+
+def _error(code: str | None, message: str | None) -> StatusError | None:
+    return None if code is None else StatusError(code=code, message=message or "")

@@ -1,0 +1,59 @@
+"""The signed addresses that the service gives for the bytes of an upload: the address is the permission, until it expires."""
+
+import time
+from dataclasses import dataclass
+
+from penstock.access import signed_urls
+from penstock.access.keyring import Keyring
+from penstock.upload.config import UploadConfig
+
+PREFIX = "/api/uploads"
+_PURPOSE = "upload"
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUrl:
+    """An address to PUT to, and when it ceases to open, in seconds since the Unix epoch."""
+
+    url: str
+    expires: int
+
+
+class Urls:
+    """Signs addresses, and recognises its own."""
+
+    def __init__(self, keyring: Keyring, config: UploadConfig) -> None:
+        self._keyring = keyring
+        self._life = config.url_life_s
+        self._base = config.public_url
+
+    def content(self, upload_id: str) -> SignedUrl:
+        """Where the whole of a ``put`` upload goes."""
+        return self._signed(content_path(upload_id))
+
+    def part(self, upload_id: str, number: int) -> SignedUrl:
+        """Where one part of a ``direct`` upload goes."""
+        return self._signed(part_path(upload_id, number))
+
+    def check(self, path: str, signature: str) -> None:
+        """Raises ``Forbidden``: ``signature_invalid`` or ``signature_expired``."""
+        signed_urls.verify(
+            self._keyring, signature, purpose=_PURPOSE, method="PUT", resource=path, now=time.time()
+        )
+
+    def _signed(self, path: str) -> SignedUrl:
+        expires = int(time.time()) + self._life
+        signature = signed_urls.sign(
+            self._keyring, purpose=_PURPOSE, method="PUT", resource=path, expires=expires
+        )
+        return SignedUrl(f"{self._base}{path}?signature={signature}", expires)
+
+
+def content_path(upload_id: str) -> str:
+    """The path of a ``put`` upload's bytes."""
+    return f"{PREFIX}/{upload_id}/content"
+
+
+def part_path(upload_id: str, number: int) -> str:
+    """The path of a ``direct`` upload's part."""
+    return f"{PREFIX}/{upload_id}/parts/{number}"
