@@ -22,8 +22,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from penstock.access.config import AccessConfig
 from penstock.catalog.config import CatalogConfig
 from penstock.ffmpeg.config import FfmpegConfig
+from penstock.library.config import LibraryConfig
 from penstock.processing.config import ProcessingConfig
+from penstock.streaming.config import StreamingConfig
 from penstock.telemetry import TelemetryConfig
+from penstock.upload.config import UploadConfig
 from penstock.video import plan
 from penstock.video.errors import ConfigurationError
 from penstock.web_api.config import WebConfig
@@ -36,8 +39,11 @@ ROOMS: Mapping[str, tuple[type[Any], frozenset[str]]] = {
     "ACCESS": (AccessConfig, frozenset({"keyring_path"})),
     "CATALOG": (CatalogConfig, frozenset({"url"})),
     "FFMPEG": (FfmpegConfig, frozenset()),
+    "LIBRARY": (LibraryConfig, frozenset({"public_url"})),
     "PLAN": (plan.Settings, frozenset({"fingerprint"})),
     "PROCESSING": (ProcessingConfig, frozenset({"node", "run_folder", "scratch_folder", "planning"})),
+    "STREAMING": (StreamingConfig, frozenset({"node"})),
+    "UPLOAD": (UploadConfig, frozenset({"public_url"})),
     "WEB": (WebConfig, frozenset({"service", "version", "node"})),
 }
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -224,6 +230,20 @@ class Settings(BaseSettings):
             scratch_folder=self.folder / "scratch",
             planning=self.planning,
         )
+
+    @cached_property
+    def upload(self) -> UploadConfig:
+        """The upload service. Without a public address, the URLs it gives are relative to the one that was called."""
+        return _room("UPLOAD", UploadConfig, public_url=(self.public_url or "").rstrip("/"))
+
+    @cached_property
+    def streaming(self) -> StreamingConfig:
+        """The streaming service."""
+        return _room("STREAMING", StreamingConfig, node=self.node)
+
+    def library(self, url: str) -> LibraryConfig:
+        """The library, which clients reach at ``url``."""
+        return _room("LIBRARY", LibraryConfig, public_url=url)
 
     def web(self, service: str) -> WebConfig:
         """What all HTTP services share, for the one of this name."""

@@ -95,9 +95,14 @@ class DataLock:
                 f"Penstock already runs on this data folder: process {pid}, at {first.get('url', 'an unknown address')}. "
                 f"Use that one, stop it (kill {pid}), or choose another folder with --data."
             )
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(dict(holder)).encode(), 0)
-        return cls(fd)
+        lock = cls(fd)
+        lock.describe(holder)
+        return lock
+
+    def describe(self, holder: Mapping[str, Any]) -> None:
+        """Writes who holds it, instead of what was said before."""
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, json.dumps(dict(holder)).encode(), 0)
 
     def release(self) -> None:
         """Gives up this process's share of the lock."""

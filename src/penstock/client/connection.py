@@ -47,6 +47,7 @@ class Connection:
         self.patience = patience or Patience()
         self.base_url = base_url.rstrip("/")
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._reached = False
         self._http = httpx.Client(
             timeout=httpx.Timeout(self.patience.idle, connect=self.patience.connect), follow_redirects=False
         )
@@ -85,7 +86,10 @@ class Connection:
                 answer = self._http.request(method, url, params=_present(params), headers=sent, **given)
             except httpx.HTTPError as error:
                 failure = unreachable(self.base_url, error)
+                if isinstance(error, httpx.ConnectError) and not self._reached:
+                    raise failure from None  # nobody is there; a server that was just here will come back
             else:
+                self._reached = True
                 if answer.is_success:
                     return answer
                 failure = failure_of(answer)

@@ -169,12 +169,12 @@ def test_a_refusal_is_not_repeated(server: Server, connection: Connection) -> No
     assert len(server.seen) == 1
 
 
-def test_nothing_there_names_the_remedy() -> None:
-    """The text says what to start or what to set."""
+def test_nothing_there_is_told_at_once_with_the_remedy() -> None:
+    """The text says what to start or what to set; patience is for servers that were there before."""
     server = Server()
     server.close()
     with (
-        Connection(server.url, patience=HASTE) as connection,
+        Connection(server.url, patience=Patience(first=3600, longest=3600)) as connection,
         pytest.raises(ClientError, match="PENSTOCK_URL") as refusal,
     ):
         connection.json("GET", "/api/videos")

@@ -1,0 +1,58 @@
+"""The commands, put together. Each group has its file; each file imports what is heavy only when a command runs."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from penstock.cli.terminal import Status, err
+
+EPILOG = "Begin with: penstock up, and in another terminal: penstock upload FILE --wait"
+
+app = typer.Typer(
+    name="penstock",
+    help="Self-hosted video: hand it a raw file, play it adaptively a moment later.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"penstock {version('penstock')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Self-hosted video: hand it a raw file, play it adaptively a moment later."""
+
+
+def main() -> None:
+    """The program."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(Status.INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has gone: `penstock videos | head`
+        sys.stderr.close()
+        sys.exit(Status.OK)
+
+
+def _register() -> None:
+    """Importing a command file adds its commands; the order is that of the help page."""
+    from penstock.cli import serve, upload, videos, plan, doctor, openapi  # noqa: F401, I001  (the help page's order)
+
+
+_register()

@@ -1,0 +1,100 @@
+"""``up`` and ``serve``: starting the whole platform, or one service of it, on this machine."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from penstock.cli.app import app
+from penstock.cli.terminal import err, examples, out, reporting
+
+if TYPE_CHECKING:
+    from penstock.settings import Settings
+
+Data = Annotated[
+    Path | None, typer.Option(help="Folder of everything that is kept (PENSTOCK_DATA; default ./data).")
+]
+Bind = Annotated[
+    str | None,
+    typer.Option(help="Address to listen on (PENSTOCK_BIND; default 127.0.0.1, this machine alone)."),
+]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on (PENSTOCK_PORT; default 8800; 0: any free one).")
+]
+
+serve = typer.Typer(
+    help="Start one service alone, as on a machine of many. Paths and settings are those of 'penstock up'.",
+    no_args_is_help=True,
+)
+app.add_typer(serve, name="serve", rich_help_panel="Running it")
+
+
+@app.command(
+    rich_help_panel="Running it",
+    epilog=examples("penstock up", "penstock up --data /srv/penstock --bind 0.0.0.0 --port 9000"),
+)
+@reporting
+def up(data: Data = None, bind: Bind = None, port: Port = None) -> None:
+    """Start everything on this machine: one port, one folder, nothing to install beside it.
+
+    Prints the address and where the administrator's API key lies. Ctrl-C ends it; uploads in flight get some seconds.
+    """
+    from penstock.settings import Settings
+    from penstock.wiring import platform
+
+    settings = Settings.load(data=data, bind=bind, port=port)
+    given = {"data": settings.folder, "bind": bind, "port": port}
+    sys.exit(platform.run(settings, settings.environment(**given), announce=_announce))
+
+
+@serve.command()
+@reporting
+def web(data: Data = None, bind: Bind = None, port: Port = None) -> None:
+    """All HTTP services on one port: upload, library and streaming."""
+    _serve("web", data, bind, port)
+
+
+@serve.command()
+@reporting
+def upload(data: Data = None, bind: Bind = None, port: Port = None) -> None:
+    """The upload service: /api/uploads and /api/status."""
+    _serve("upload", data, bind, port)
+
+
+@serve.command()
+@reporting
+def library(data: Data = None, bind: Bind = None, port: Port = None) -> None:
+    """The library: /api/videos, /api/keys and the watch pages."""
+    _serve("library", data, bind, port)
+
+
+@serve.command()
+@reporting
+def streaming(data: Data = None, bind: Bind = None, port: Port = None) -> None:
+    """The streaming service: /stream. It needs the output store and the signing keys, and no database."""
+    _serve("streaming", data, bind, port)
+
+
+@serve.command()
+@reporting
+def processing(data: Data = None) -> None:
+    """The processing service: works on uploaded videos; PENSTOCK_PROCESSING_PORT has its health and metrics."""
+    _serve("processing", data, None, None)
+
+
+def _serve(service: str, data: Path | None, bind: str | None, port: int | None) -> None:
+    from penstock.settings import Settings
+    from penstock.wiring import processes
+
+    settings = Settings.load(data=data, bind=bind, port=port)
+    processes.run(service, settings)
+
+
+def _announce(settings: "Settings", url: str) -> None:
+    out.print(f"Penstock is up at [bold]{url}[/]")
+    out.print(f"  data            {settings.folder}")
+    out.print(f"  administrator   the API key is in {settings.admin_key_file}")
+    out.print("  try             penstock upload FILE --wait")
+    if settings.is_public:
+        err.print("  note            other machines can reach this port; put a proxy with TLS in front of it")

@@ -1,0 +1,173 @@
+"""How the command line speaks: results to standard output, everything else to standard error, failures by exit status.
+
+The statuses are part of the interface: scripts match on them, and errors print their stable code as well.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import IntEnum
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from penstock.client.errors import ClientError
+from penstock.video.errors import ConfigurationError, NotFound, PenstockError, ToolError, TransientError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Status(IntEnum):
+    """Exit statuses. 2 is the usage error of every command line; 130 an interrupt, as shells have it."""
+
+    OK = 0
+    FAILED = 1  # the thing was tried and did not succeed: a video failed, a check found a fault
+    USAGE = 2
+    CONFIGURATION = 3  # this machine or its settings must change first
+    UNAVAILABLE = 4  # no answer, or not now; the same command may succeed later
+    REFUSED = 5  # no key, or one that does not permit this
+    NOT_FOUND = 6
+    INTERRUPTED = 130
+
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def fail(detail: str, *, code: str, status: Status = Status.FAILED) -> NoReturn:
+    """Says what went wrong and ends the command."""
+    report(code, detail)
+    raise typer.Exit(status)
+
+
+def report(code: str, detail: str) -> None:
+    """One error, as every command prints it: code, then detail with the remedy."""
+    err.print(f"[bold red]error[/] {_plain(code)}: {_plain(detail)}")
+
+
+def reporting(command: Callable[P, R]) -> Callable[P, R]:
+    """Turns the errors that a command may raise into a line and an exit status; nobody sees a stack trace of those."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except ClientError as error:
+            report(error.code, error.detail)
+            for pointer, expected in error.fields:
+                err.print(f"  {_plain(pointer)}: {_plain(expected)}")
+            if error.request_id and (error.status or 0) >= 500:
+                err.print(f"  the server's log has it under request_id {error.request_id}")
+            raise typer.Exit(status_of(error.status, error.code)) from None
+        except PenstockError as error:
+            report(error.code, error.detail)
+            raise typer.Exit(_status_of_error(error)) from None
+        except KeyboardInterrupt:
+            err.print("interrupted")
+            raise typer.Exit(Status.INTERRUPTED) from None
+
+    return wrapped
+
+
+def status_of(http_status: int | None, code: str) -> Status:
+    """The exit status for a server's refusal."""
+    match http_status:
+        case 401 | 403:
+            return Status.REFUSED
+        case 404 | 410:
+            return Status.NOT_FOUND
+        case None:
+            return Status.UNAVAILABLE if code == "unreachable" else Status.FAILED
+        case 408 | 429 | 502 | 503 | 504 | 507:
+            return Status.UNAVAILABLE
+        case _:
+            return Status.FAILED
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help page."""
+    return "\n\n".join(["Examples:", *(f"$ {command}" for command in commands)])
+
+
+def table(*columns: str) -> Table:
+    """A table without lines, which survives copying and narrow terminals."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def duration(seconds: float | None) -> str:
+    """``1.4 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(count: float | None) -> str:
+    """Bytes in the decimal units of disks and networks."""
+    if count is None:
+        return "-"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def bitrate(bits: float | None) -> str:
+    """Bits per second."""
+    if bits is None:
+        return "-"
+    return f"{bits / 1e6:.2f} Mbit/s" if bits >= 1e6 else f"{bits / 1e3:.0f} kbit/s"
+
+
+def moment(text: str | None) -> str:
+    """An RFC 3339 time in the reader's own zone."""
+    if not text:
+        return "-"
+    return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def between(earlier: str | None, later: str | None) -> float | None:
+    """Seconds from one RFC 3339 time to another."""
+    if not earlier or not later:
+        return None
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
+def now() -> str:
+    """The present as RFC 3339."""
+    return datetime.now(UTC).isoformat()
+
+
+def _status_of_error(error: PenstockError) -> Status:
+    match error:
+        case ConfigurationError() | ToolError():
+            return Status.CONFIGURATION
+        case NotFound():
+            return Status.NOT_FOUND
+        case TransientError():
+            return Status.UNAVAILABLE
+        case _:
+            return Status.FAILED
+
+
+def _plain(text: str) -> str:
+    """Text of others, in which brackets are no markup."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,134 @@
+"""The client of the HTTP interface, one method per thing that can be asked for."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from penstock.client import events
+from penstock.client.connection import Connection, Patience
+from penstock.client.errors import ClientError
+from penstock.client.models import Page, Status, Uploaded, Video, read
+from penstock.client.uploading import Description, Progress, Uploading
+
+_POLL_SECONDS = 2.0  # between two questions where no stream of events comes through
+
+
+class Client:
+    """One server, one key. Every method raises :class:`ClientError`.
+
+    >>> with Client("http://127.0.0.1:8800", api_key="pst_...") as client:
+    ...     uploaded = client.upload(Path("holiday.mp4"))
+    ...     for status in client.follow(uploaded.id):
+    ...         print(status.state, status.progress)
+    """
+
+    def __init__(
+        self, base_url: str, *, api_key: str | None = None, patience: Patience | None = None
+    ) -> None:
+        """``base_url`` is the server's address, without a path."""
+        self.connection = Connection(base_url, api_key=api_key, patience=patience)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    def upload(
+        self,
+        path: Path,
+        *,
+        title: str | None = None,
+        visibility: str | None = None,
+        allow_duplicate: bool = False,
+        progress: Progress = lambda _stage, _done: None,
+    ) -> Uploaded:
+        """Sends a file; returns when the server has acknowledged it as durable.
+
+        Where the caller already has a video of the same bytes, that one is returned and nothing is sent, unless
+        ``allow_duplicate``. ``progress`` may be called from several threads, never twice at once.
+        """
+        description = Description(title, visibility, allow_duplicate)
+        return Uploading(self.connection, path, description, progress).run()
+
+    def videos(
+        self,
+        *,
+        search: str | None = None,
+        state: str | None = None,
+        owner: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> Page:
+        """One page of the videos that the caller may see, newest first."""
+        params = {"search": search, "state": state, "owner": owner, "cursor": cursor, "limit": limit}
+        return read(Page, self.connection.json("GET", "/api/videos", params=params))
+
+    def video(self, video_id: str) -> Video:
+        """One video, with fresh playback addresses for who may watch."""
+        return read(Video, self.connection.json("GET", f"/api/videos/{video_id}"))
+
+    def delete(self, video_id: str) -> None:
+        """Deletes a video for good."""
+        self.connection.request("DELETE", f"/api/videos/{video_id}")
+
+    def retry(self, video_id: str) -> Video:
+        """Processes a failed video again."""
+        return read(Video, self.connection.json("POST", f"/api/videos/{video_id}/retry"))
+
+    def status(self, video_id: str) -> Status:
+        """How far a video has come."""
+        return read(Status, self.connection.json("GET", f"/api/status/{video_id}"))
+
+    def details(self, video_id: str) -> dict[str, Any]:
+        """The whole answer about a video's processing: with an administrator's key also plan, tasks and attempts."""
+        answer: dict[str, Any] = self.connection.json("GET", f"/api/status/{video_id}")
+        return answer
+
+    def history(self, video_id: str) -> list[dict[str, Any]]:
+        """Every change that was recorded about a video, oldest first."""
+        answer = self.connection.json("GET", f"/api/status/{video_id}/events")
+        items: list[dict[str, Any]] = answer["items"] if isinstance(answer, dict) else answer
+        return items
+
+    def follow(self, video_id: str) -> Iterator[Status]:
+        """The present status, then one after each change, until the video is ready, failed or deleted.
+
+        A stream of events tells when to look; where none comes through (a proxy may hold it back), the server is asked
+        every two seconds instead.
+        """
+        status = self.status(video_id)
+        yield status
+        last_event: str | None = None
+        while not status.settled:
+            streamed = False
+            with suppress(ClientError):
+                for event_id in self._events(video_id, last_event):
+                    streamed, last_event = True, event_id
+                    status = self.status(video_id)
+                    yield status
+                    if status.settled:
+                        return
+            if not streamed:
+                time.sleep(_POLL_SECONDS)
+                status = self.status(video_id)
+                yield status
+
+    def wait(
+        self, video_id: str, *, until: Callable[[Status], bool] = lambda status: status.settled
+    ) -> Status:
+        """The first status that meets ``until``, or the last one of a video that settles without."""
+        status = self.status(video_id)
+        for status in self.follow(video_id):
+            if until(status):
+                break
+        return status
+
+    def _events(self, video_id: str, after: str | None) -> Iterator[str | None]:
+        """The id of each event as it happens."""
+        headers = {"Last-Event-ID": after} if after is not None else {}
+        with self.connection.lines(f"/api/status/{video_id}/events", headers=headers) as lines:
+            for event in events.parse(lines):
+                yield event.id

@@ -1,0 +1,63 @@
+"""The parts of one process, built from settings: each at its first use, so that no process has what it does not need."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from penstock.access.keyring import Keyring
+from penstock.catalog import Catalog
+from penstock.processing.dispatch.doorbell import Doorbell
+from penstock.settings import Settings
+from penstock.storage.local import LocalStore
+from penstock.storage.open import open_store
+from penstock.storage.staging import Staging
+from penstock.storage.store import ObjectStore
+from penstock.video.errors import ConfigurationError
+
+
+class Parts:
+    """Shared by all services of a process. Making it touches nothing; :meth:`close` lets go of what was used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._closers: list[Callable[[], None]] = []
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Records. Raises :class:`ConfigurationError` where the database cannot be what the URL says."""
+        catalog = Catalog.open(self.settings.catalog)
+        self._closers.append(catalog.close)
+        return catalog
+
+    @cached_property
+    def sources(self) -> ObjectStore:
+        """Originals."""
+        return open_store(self.settings.sources)
+
+    @cached_property
+    def outputs(self) -> ObjectStore:
+        """What is played."""
+        return open_store(self.settings.outputs)
+
+    @cached_property
+    def staging(self) -> Staging:
+        """Where uploads lie until they are whole: beside the sources, so that becoming one is a rename."""
+        if not isinstance(self.sources, LocalStore):
+            raise ConfigurationError(
+                "The upload service keeps sources in a folder; set PENSTOCK_SOURCES_URL to file:///..."
+            )
+        return Staging(self.sources)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """Signing keys, made at the first start."""
+        return Keyring(self.settings.access.keyring_path)
+
+    @cached_property
+    def announce(self) -> Callable[[], None]:
+        """Rings for the processing processes of this machine; to be called after a commit that concerns them."""
+        return Doorbell(self.settings.run_folder).ring
+
+    def close(self) -> None:
+        """Ends connections, in reverse order of their making."""
+        while self._closers:
+            self._closers.pop()()

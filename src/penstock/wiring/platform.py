@@ -1,0 +1,55 @@
+"""The whole platform on one machine: takes the folder and the port, then lets the supervisor run ``web`` and ``processing``.
+
+The parent imports no service, so it stays small; each child builds its own parts from the same settings.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+
+from penstock import supervisor, telemetry
+from penstock.supervisor import DataLock, ProcessSpec, Supervisor
+
+if TYPE_CHECKING:
+    from penstock.settings import Settings
+
+# Connections that the kernel completes and holds while no process accepts them: a restart of ``web`` with all players
+# coming back. The kernel lowers it to its own limit (net.core.somaxconn).
+BACKLOG = 4096
+# How long to wait for the children of a supervisor that was killed: a little more than they may take to end.
+ORPHANS_SECONDS = 15.0
+PORT_REMEDY = "Choose another with --port or PENSTOCK_PORT, or stop what uses it (see 'ss -ltnp')."
+
+log = structlog.get_logger()
+
+
+def run(
+    settings: "Settings", environment: Mapping[str, str], *, announce: Callable[["Settings", str], None]
+) -> int:
+    """Blocks until it is told to stop; returns the exit status. ``announce`` is called with the address once all serve.
+
+    Raises :class:`penstock.video.errors.ConfigurationError` where the folder or the port is taken.
+    """
+    settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = DataLock.acquire(
+        settings.run_folder / "up.lock", holder={"pid": os.getpid()}, patience=ORPHANS_SECONDS
+    )
+    listener = supervisor.listen(settings.bind, settings.port, backlog=BACKLOG, remedy=PORT_REMEDY)
+    url = settings.address(listener.getsockname()[1])
+    lock.describe({"pid": os.getpid(), "url": url})
+    handle = telemetry.configure(settings.telemetry("supervisor", terminal=sys.stderr.isatty()))
+    if settings.is_public:
+        log.warning("port_public", bind=settings.bind, detail="other machines can reach this port")
+    module = (sys.executable, "-m", "penstock.wiring")
+    web = (*module, "web", "--listen-fd", str(listener.fileno()))
+    specs = [
+        ProcessSpec("web", web, environment, (lock.fd, listener.fileno())),
+        ProcessSpec("processing", (*module, "processing"), environment, (lock.fd,)),
+    ]
+    try:
+        return Supervisor(specs, on_ready=lambda: announce(settings, settings.public_url or url)).run()
+    finally:
+        handle.close()

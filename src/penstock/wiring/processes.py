@@ -1,0 +1,80 @@
+"""The processes that can be run: each HTTP service alone, all of them as ``web``, and ``processing``."""
+
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import structlog
+
+from penstock import supervisor, telemetry
+from penstock.settings import Settings
+from penstock.wiring import first_start
+from penstock.wiring.parts import Parts
+
+if TYPE_CHECKING:
+    from penstock.wiring.lifespan import ASGIApp
+
+SERVICES = ("web", "upload", "library", "streaming", "processing")
+# Connections that the kernel completes and holds while no process accepts them: a restart of ``web`` with all players
+# coming back. The kernel lowers it to its own limit (net.core.somaxconn).
+BACKLOG = 4096
+PORT_REMEDY = "Choose another with --port or PENSTOCK_PORT, or stop what uses it (see 'ss -ltnp')."
+
+log = structlog.get_logger()
+
+
+def run(
+    service: str,
+    settings: Settings,
+    *,
+    listener: socket.socket | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs one service until SIGTERM or SIGINT. ``listener``: a socket that listens already; None: one is made.
+
+    Raises :class:`penstock.video.errors.PenstockError` where it cannot start.
+    """
+    handle = telemetry.configure(settings.telemetry(service, terminal=sys.stderr.isatty()))
+    try:
+        first_start.make_folders(settings)
+        with closing(Parts(settings)) as parts:
+            if service == "processing":
+                _run_processing(parts, on_ready)
+            else:
+                _run_http(service, parts, listener or listen(settings), on_ready)
+    finally:
+        handle.close()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket that the settings name, listening."""
+    return supervisor.listen(settings.bind, settings.port, backlog=BACKLOG, remedy=PORT_REMEDY)
+
+
+def _run_http(service: str, parts: Parts, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    from penstock.wiring import apps, server
+
+    settings = parts.settings
+    url = settings.public_url or settings.address(listener.getsockname()[1])
+    if service != "streaming":  # which has no records
+        first_start.prepare_records(parts)
+    makers: Mapping[str, Callable[[Parts, str], ASGIApp]] = {
+        "web": apps.web,
+        "upload": apps.upload,
+        "library": apps.library,
+        "streaming": apps.streaming,
+    }
+    app = makers[service](parts, url)
+
+    def ready() -> None:
+        log.info("service_ready", url=url, version=settings.version)
+        on_ready()
+
+    server.serve(app, listener, on_ready=ready)
+    log.info("service_stopped")
+
+
+def _run_processing(parts: Parts, on_ready: Callable[[], None]) -> None:
+    raise NotImplementedError
