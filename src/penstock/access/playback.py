@@ -26,7 +26,7 @@ class PlaybackGrant:
     generation_id: str
     session_id: str  # one viewing, an id; logs tell its story
     expires: int
-    max_height: int | None = None  # the highest rung that may be fetched, in pixels
+    max_height: int | None = None  # the highest rung that may be fetched, by the height in its name
     origin: str | None = None  # the one web origin that may embed it, for instance ``https://example.org``
 
 
@@ -81,6 +81,6 @@ def check_origin(grant: PlaybackGrant, origin: str | None) -> None:
 
 
 def check_height(grant: PlaybackGrant, height: int | None) -> None:
-    """Refuses a rung above the grant's highest; ``height`` is None for audio."""
+    """Refuses a rung above the grant's highest; ``height`` is what the rung's name says, None for audio."""
     if grant.max_height is not None and height is not None and height > grant.max_height:
         raise Forbidden("The playback URL does not permit this rung.", code="token_rung_refused")

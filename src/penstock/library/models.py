@@ -13,7 +13,10 @@ from penstock.video.visibility import Visibility
 
 _NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"  # a title is one line; PostgreSQL cannot store a NUL at all
 Title = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=videos.TITLE_LIMIT, pattern=_NO_CONTROLS)
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=videos.TITLE_LIMIT, pattern=_NO_CONTROLS
+    ),
 ]
 Search = Annotated[str, StringConstraints(max_length=videos.TITLE_LIMIT, pattern=_NO_CONTROLS)]
 

@@ -34,7 +34,7 @@ MaxHeight = Annotated[
     Query(
         ge=1,
         le=65_535,
-        description="The playback addresses shall permit no rung higher than this, in pixels.",
+        description="The playback addresses shall permit no rung above this one, `720` for 720p.",
     ),
 ]
 Origin = Annotated[

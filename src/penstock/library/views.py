@@ -11,7 +11,9 @@ from penstock.library import models
 from penstock.library.models import utc
 from penstock.library.playback import Limits, Playback, Session
 from penstock.manifests import names
+from penstock.video import ladder
 from penstock.video.lifecycle import VideoState
+from penstock.video.timeline import TrackKind
 from penstock.video.visibility import Visibility
 
 _POSTER = "poster"  # the kind of the artefact
@@ -117,7 +119,8 @@ def _addresses(session: Session) -> models.Playback:
 
 
 def _permitted(track: records.TrackRecord, limits: Limits) -> bool:
-    return limits.max_height is None or track.height is None or track.height <= limits.max_height
+    height = ladder.named_height(track.name) if track.kind is TrackKind.VIDEO else None
+    return limits.max_height is None or height is None or height <= limits.max_height
 
 
 def _rendition(

@@ -117,7 +117,7 @@ class Instance:
                         "240p", TrackKind.VIDEO, 0, 1000, 300_000, width=426, height=240, segments_total=2
                     ),
                     NewTrack(
-                        "480p", TrackKind.VIDEO, 1, 1000, 900_000, width=854, height=480, segments_total=2
+                        "480p", TrackKind.VIDEO, 1, 1000, 900_000, width=854, height=358, segments_total=2
                     ),
                     NewTrack("audio-0", TrackKind.AUDIO, 2, 1000, 128_000, channels=2, segments_total=2),
                 ],
