@@ -4,13 +4,26 @@ Blocking functions, made to be called from a worker thread. They start processes
 what they made and not by their exit status, and know nothing of tasks, records or stores.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from threading import Event
 
+from penstock.ffmpeg import commands
 from penstock.ffmpeg.outputs import ChunkOutput, EncodedInit, EncodedSegment, EncodedTrack
+from penstock.ffmpeg.progress import Progress
+from penstock.ffmpeg.run import Finished, run
 from penstock.ffmpeg.tools import Tools
-from penstock.video.plan import AudioTrack, Chunk, Plan
+from penstock.ffmpeg.writing import FramesDiffer, RungWriter, SoundWriter
+from penstock.video.errors import ToolFailed
+from penstock.video.grid import nearest
+from penstock.video.plan import Chunk, Plan
+from penstock.video.tracks import AudioTrack
+
+_TARGET_LUFS = (
+    -16.0
+)  # what streaming services agree on (AES TD1008); the level is set by one gain, dynamics stay
 
 
 def encode_chunk(
@@ -36,7 +49,43 @@ def encode_chunk(
     Raises ``Cancelled`` (within a tenth of a second of ``cancel`` being set; all processes are gone then),
     ``ToolFailed`` with a code: ``frames_missing``, ``init_mismatch``, ``tool_stalled``, ``tool_failed``...
     """
-    raise NotImplementedError
+    assert plan.grid is not None
+    writers = [
+        RungWriter(
+            rung.name,
+            scratch / rung.name,
+            plan.grid,
+            chunk,
+            (pinned or {}).get(rung.name),
+            on_init,
+            on_segment,
+        )
+        for rung in plan.rungs
+    ]
+    origins = bytearray()
+    sinks: dict[int, Callable[[bytes], None]] = {
+        commands.FIRST_OUTPUT_PIPE + position: writer.feed for position, writer in enumerate(writers)
+    }
+    sinks[commands.FIRST_OUTPUT_PIPE + len(writers)] = origins.extend
+
+    def progress(block: Progress) -> None:
+        if on_progress is not None:
+            on_progress(min(block.frame / chunk.frames, 1.0))
+
+    finished = run(
+        tools,
+        commands.encode_chunk(source, plan, chunk),
+        sinks,
+        cancel=cancel,
+        on_progress=progress,
+        nice=tools.config.nice if chunk.index else 0,
+    )
+    try:
+        output = ChunkOutput(tuple(writer.close() for writer in writers))
+        _check_origins(plan, chunk, origins.decode("ascii"))
+    except ToolFailed as error:
+        raise _explained(error, finished) from error
+    return output
 
 
 def encode_audio(
@@ -57,4 +106,59 @@ def encode_audio(
     tool, so a later attempt makes the same again. Callbacks and errors as in :func:`encode_chunk`; ``on_progress`` gets
     0..1 where the duration is known, else nothing.
     """
-    raise NotImplementedError
+    gain = _gain(tools, source, plan, track, cancel) if track.loudness else None
+    writer = SoundWriter(track, scratch / track.name, on_init, on_segment)
+    length = float(plan.duration or 0)
+
+    def progress(block: Progress) -> None:
+        if on_progress is not None and length and block.out_seconds is not None:
+            on_progress(min(max(block.out_seconds / length, 0.0), 1.0))
+
+    finished = run(
+        tools,
+        commands.encode_audio(source, plan, track, gain),
+        {commands.FIRST_OUTPUT_PIPE: writer.feed},
+        cancel=cancel,
+        on_progress=progress,
+    )
+    try:
+        return writer.close()
+    except ToolFailed as error:
+        raise _explained(error, finished) from error
+
+
+def _check_origins(plan: Plan, chunk: Chunk, report: str) -> None:
+    """Refuse a chunk whose first frame shows a picture from later on: the seek landed behind the chunk's beginning.
+
+    The encoder would have got the right number of frames all the same, because the first decoded picture is repeated
+    until its time comes; which is right only before the source's first picture.
+    """
+    assert plan.grid is not None
+    assert plan.video is not None
+    first = report.partition("\n")[0].split()
+    if len(first) != 3 or not re.fullmatch(r"-?\d+", first[1]):
+        raise FramesDiffer(f"Chunk {chunk.index} does not say which pictures it shows.")
+    shown = int(first[1]) * Fraction(first[2])
+    position = nearest((shown - plan.grid.video_origin) * plan.grid.rate)
+    if position > chunk.first_frame and shown > plan.video.start + 1 / plan.grid.rate:
+        raise FramesDiffer(
+            f"Chunk {chunk.index} begins with the picture of grid frame {position} instead of {chunk.first_frame}."
+        )
+
+
+def _gain(tools: Tools, source: Path, plan: Plan, track: AudioTrack, cancel: Event | None) -> float | None:
+    """Decibels that bring a track to the target loudness (EBU R128); None for silence."""
+    report = run(tools, commands.measure_loudness(source, plan, track), {}, cancel=cancel).messages
+    measured = re.findall(r"I: +(-?\d+\.\d) LUFS", report)
+    loudness = float(measured[-1]) if measured else -70.0
+    return (
+        None if loudness <= -70.0 else _TARGET_LUFS - loudness
+    )  # -70 is the gate of the measurement: nothing to hear
+
+
+def _explained(error: ToolFailed, finished: Finished) -> ToolFailed:
+    """The failure with what the tool said last, which is for operators: it may name things of this machine."""
+    error.add_note(
+        f"The tool ended with status {finished.status} after {finished.seconds:.1f} s:\n{finished.messages}"
+    )
+    return error

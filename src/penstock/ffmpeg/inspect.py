@@ -1,22 +1,117 @@
 """Looking at a source: what it is (``inspect``) and where its packets lie (``scan``)."""
 
+import json
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from threading import Event
 
+from penstock.ffmpeg import commands, probe
+from penstock.ffmpeg.packets import PacketReader
+from penstock.ffmpeg.refusals import Refusal, refused
+from penstock.ffmpeg.run import Finished, run
+from penstock.ffmpeg.sniff import Structure, sniff
 from penstock.ffmpeg.tools import Tools
-from penstock.video.media import SourceMedia
+from penstock.video.errors import MediaError
+from penstock.video.media import SourceMedia, VideoStream
 from penstock.video.plan import Plan, ScanResult
+
+_SAMPLE = 500  # packets of all streams: five seconds and more of ordinary films, enough to tell 29.97 from 30
+_FEW, _MANY = (
+    2,
+    100,
+)  # pictures: to know the colours; to know whether lines are interlaced where something moves
+_PATIENCE = 60.0  # seconds for a look at a file's beginning; a healthy one takes a tenth of one
+_MAX_ANSWER = 64 << 20  # bytes of a probe's answer: 64 streams and 500 packets are far below
 
 
 def inspect(tools: Tools, source: Path, *, cancel: Event | None = None) -> SourceMedia:
     """The facts about a source, from its header, its first packets and its first decoded pictures: well under a second.
 
-    Raises ``MediaError`` with one of the codes of ``probe.Refusal`` for what cannot become a video, ``Cancelled``,
+    Raises ``MediaError`` with a code of ``refusals.Refusal`` for what cannot become a video, ``Cancelled``,
     ``ToolFailed``.
     """
-    raise NotImplementedError
+    structure = sniff(source)
+    answer = bytearray()
+
+    def collect(data: bytes) -> None:
+        if len(answer) + len(data) > _MAX_ANSWER:
+            raise refused(Refusal.DAMAGED, "Its header describes too much.")
+        answer.extend(data)
+
+    finished = run(tools, commands.probe(source, _SAMPLE), {1: collect}, cancel=cancel, deadline=_PATIENCE)
+    if finished.status != 0:
+        raise _unreadable(finished, structure)
+    document = json.loads(answer)
+    media = probe.read(document, size=source.stat().st_size, decodable=tools.decodable, limits=tools.config)
+    media = replace(media, truncated=structure.truncated)
+    if media.video:
+        stream = media.video[0]
+        if probe.dolby_vision_profile(document, stream.index) == 5:
+            raise refused(Refusal.COLOUR_UNSUPPORTED)
+        order = next(
+            str(item.get("field_order")) for item in document["streams"] if item["index"] == stream.index
+        )
+        media = replace(
+            media, video=(_looked_at(tools, source, media, stream, order, cancel), *media.video[1:])
+        )
+    return media
 
 
 def scan(tools: Tools, source: Path, plan: Plan, *, cancel: Event | None = None) -> ScanResult:
     """Read every packet's head: 10 hours take some seconds. Raises as :func:`inspect`."""
-    raise NotImplementedError
+    reader = PacketReader(plan, tools.config.max_packets)
+    finished = run(tools, commands.scan(source), {1: reader.feed}, cancel=cancel)
+    result = reader.result()
+    if result is None:
+        raise _unreadable(finished, Structure()) if finished.status else refused(Refusal.NO_STREAMS)
+    seconds = result.end * result.time_base - plan.origin
+    if seconds > tools.config.max_duration:
+        raise refused(Refusal.TOO_LONG, f"Its timestamps span {float(seconds) / 3600:.1f} h.")
+    return result
+
+
+def _looked_at(
+    tools: Tools,
+    source: Path,
+    media: SourceMedia,
+    stream: VideoStream,
+    field_order: str,
+    cancel: Event | None,
+) -> VideoStream:
+    limits = tools.config
+    if stream.width * stream.height > limits.max_pixels:
+        raise refused(Refusal.TOO_LARGE, f"It is {stream.width} by {stream.height}.")
+
+    def look(pictures: int, at: Fraction | None) -> probe.Look:
+        command = commands.look(source, stream.index, pictures, at=None if at is None else float(at))
+        return probe.look(
+            run(tools, command, {}, cancel=cancel, deadline=_PATIENCE, keep=_report_size(pictures)).messages
+        )
+
+    first = look(_FEW, None)
+    corrected = probe.corrected(stream, first, limits)
+    if probe.may_be_interlaced(field_order, stream.codec) or first.flagged_top or first.flagged_bottom:
+        # A little way in, where something moves; a beginning is often a black picture or a title.
+        seen = look(_MANY, None if media.duration is None else media.duration / 10)
+        corrected = replace(corrected, scan=(seen if seen.pictures else first).scan)
+    return corrected
+
+
+def _report_size(pictures: int) -> int:
+    """Bytes of a report: some 400 per picture and a few thousand besides, twice over."""
+    return 64_000 + pictures * 1_000
+
+
+def _unreadable(finished: Finished, structure: Structure) -> MediaError:
+    """Why ffprobe could not open a file, from the file's own structure and the tool's words."""
+    if structure.mp4 and not structure.moov:
+        return refused(Refusal.NO_MOOV)
+    if structure.mp4:
+        return refused(Refusal.DAMAGED)
+    words = finished.messages
+    if any(f"[{name} " in words for name in ("hls", "concat", "dash", "sdp", "imf", "concatf")):
+        return refused(Refusal.PLAYLIST)
+    if "Format not on whitelist" in words or "Invalid data found" in words:
+        return refused(Refusal.NOT_RECOGNISED)
+    return refused(Refusal.DAMAGED)

@@ -51,9 +51,6 @@ class ChunkOutput:
     """Every rung of one chunk, checked: as many frames as planned, at the planned times, with the pinned init segment."""
 
     tracks: tuple[EncodedTrack, ...]  # in the order of the plan's rungs
-    held_frames: (
-        int  # output frames at the end that only repeat the last picture, because the source ended early
-    )
 
 
 @dataclass(frozen=True, slots=True)

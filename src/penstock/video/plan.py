@@ -58,7 +58,6 @@ class VideoTreatment:
     colour_out: Colour
     tonemap: bool  # from HDR to the standard range
     start: Fraction  # presentation time of the first picture on the source's clock
-    time_base: Fraction  # of the source stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,6 @@ class Plan:
     format: int
     fingerprint: str  # of the tools whose bytes the plan counts on
     container: str  # the source's demuxer
-    start: Fraction  # the container's own start time, from which FFmpeg counts when it seeks
     origin: Fraction  # seconds on the source's clock that become zero: the earliest start of any chosen track
     duration: Fraction | None  # seconds after ``origin`` as the header claims; None: only the scan will tell
     still: bool  # one picture, held for one segment
@@ -173,7 +171,6 @@ def plan(media: SourceMedia, settings: Settings) -> Plan:
         format=FORMAT,
         fingerprint=settings.fingerprint,
         container=media.container,
-        start=media.start,
         origin=origin,
         duration=None if end is None else max(end - origin, Fraction(0)),
         still=media.still,
@@ -294,7 +291,6 @@ def _treatment(stream: VideoStream) -> VideoTreatment:
         colour_out=replace(colour, full_range=False) if kept else Colour(False, "bt709", "bt709", "bt709"),
         tonemap=colour.hdr is not None,
         start=stream.start,
-        time_base=stream.time_base,
     )
 
 

@@ -1,0 +1,377 @@
+"""The media tools' command lines, as values. Pure: nothing here touches a file or starts a process.
+
+Every argument says why it is there. Commands write to pipes only: descriptor 3 carries FFmpeg's progress, 4 and up what
+is made, 1 an answer. Paths are absolute and behind ``file:``, so that no name can be taken for an option or a protocol.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from penstock.ffmpeg import graphs
+from penstock.video.grid import Grid
+from penstock.video.ladder import Rung
+from penstock.video.plan import Chunk, Plan
+from penstock.video.tracks import AudioTrack, CaptionsTrack
+
+PROGRESS_PIPE = 3
+FIRST_OUTPUT_PIPE = 4
+
+# The containers that are opened at all. Nothing that names other files or addresses is among them: no playlist, no
+# concatenation script, no session description. FFmpeg matches any one of a demuxer's names.
+CONTAINERS = (
+    "mov", "matroska", "mpegts", "mpeg", "avi", "flv", "asf", "ogg", "wav", "mp3", "aac", "flac", "aiff", "amr", "caf",
+    "ac3", "eac3", "mpegvideo", "h264", "hevc", "ivf", "mxf", "dv", "gif", "apng", "png_pipe", "jpeg_pipe", "webp_pipe",
+    "nut", "yuv4mpegpipe", "w64",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What ``run.py`` starts: the program, its arguments, the files it may read, how many pipes it gets from 3 on."""
+
+    program: Literal["ffmpeg", "ffprobe"]
+    arguments: tuple[str, ...]
+    reads: tuple[Path, ...] = ()
+    pipes: int = 0
+
+
+def about(what: str, *, program: Literal["ffmpeg", "ffprobe"] = "ffmpeg") -> Command:
+    """Ask a tool about itself: ``version``, ``encoders``, ``filters``..."""
+    return Command(program, ("-hide_banner", f"-{what}"))
+
+
+def probe(source: Path, packets: int) -> Command:
+    """Header, streams, chapters and the first packets of a source, as JSON on standard output."""
+    return Command(
+        "ffprobe",
+        (
+            *("-v", "error"),  # what it complains about tells the kinds of unreadable files apart
+            *_guarded(),
+            "-show_format",
+            "-show_streams",
+            "-show_chapters",
+            *("-show_entries", "packet=stream_index,pts,dts,duration,flags"),
+            "-show_packets",
+            *("-read_intervals", f"%+#{packets}"),  # the beginning only: enough to know a rate by
+            *("-of", "json"),
+            _name(source),
+        ),
+        (source,),
+    )
+
+
+def scan(source: Path) -> Command:
+    """Every packet's stream, times and flags as CSV on standard output; nothing is decoded."""
+    return Command(
+        "ffprobe",
+        (
+            *("-v", "error"),
+            *_guarded(),
+            *("-show_entries", "packet=stream_index,pts,dts,duration,flags:stream=index,time_base"),
+            *("-of", "csv=p=0"),  # a tenth of JSON's bytes: ten hours are a million packets and more
+            _name(source),
+        ),
+        (source,),
+    )
+
+
+def look(source: Path, stream: int, pictures: int, *, at: float | None = None) -> Command:
+    """Decode a few pictures and report on them: that they decode, their colours, whether their lines are interlaced."""
+    return Command(
+        "ffmpeg",
+        (
+            *_quiet("info"),  # showinfo and idet report at this level
+            *(("-ss", f"{at:.3f}") if at is not None else ()),
+            *_guarded(),
+            *_input(source),
+            *("-filter_complex", graphs.look(stream)),
+            *("-map", "[v0]"),
+            *("-frames:v", str(pictures)),
+            *("-f", "null", "-"),
+        ),
+        (source,),
+        pipes=1,
+    )
+
+
+def encode_chunk(source: Path, plan: Plan, chunk: Chunk) -> Command:
+    """Every rung of a chunk from one decode: rung ``i`` comes from pipe 4 + i; the last pipe tells each frame's origin."""
+    assert plan.grid is not None
+    outputs: list[str] = []
+    for position, rung in enumerate(plan.rungs):
+        outputs += ["-map", f"[v{position}]", *_h264(plan.preset, plan.grid, rung)]
+        if position == 0:
+            # Per frame: its number on the grid, and the source time of the picture it shows, in the source's ticks.
+            outputs += ["-stats_enc_pre", f"pipe:{FIRST_OUTPUT_PIPE + len(plan.rungs)}"]
+            outputs += ["-stats_enc_pre_fmt", "{pts} {ptsi} {tbi}"]
+        outputs += [*_fragmented_video(plan.grid), f"pipe:{FIRST_OUTPUT_PIPE + position}"]
+    return Command(
+        "ffmpeg",
+        (*_chunk_input(source, plan, chunk), *("-filter_complex", graphs.rungs(plan, chunk)), *outputs),
+        (source,),
+        pipes=2 + len(plan.rungs),
+    )
+
+
+def hash_chunk(source: Path, plan: Plan, chunk: Chunk) -> Command:
+    """As :func:`encode_chunk`, but instead of encoding, the digest of each picture on its way to the encoder."""
+    outputs: list[str] = []
+    for position in range(len(plan.rungs)):
+        outputs += [
+            "-map",
+            f"[v{position}]",
+            "-fps_mode",
+            "passthrough",
+            "-f",
+            "framehash",
+            "-hash",
+            "sha256",
+        ]
+        outputs += [f"pipe:{FIRST_OUTPUT_PIPE + position}"]
+    return Command(
+        "ffmpeg",
+        (*_chunk_input(source, plan, chunk), *("-filter_complex", graphs.rungs(plan, chunk)), *outputs),
+        (source,),
+        pipes=1 + len(plan.rungs),
+    )
+
+
+def encode_audio(source: Path, plan: Plan, track: AudioTrack, gain: float | None) -> Command:
+    """One whole track, one fragment per segment, on pipe 4."""
+    seconds = (
+        track.segment_samples * 1_000_000 // track.sample_rate
+    )  # rounded down: the fragment ends at or after it
+    return Command(
+        "ffmpeg",
+        (
+            *_quiet("error"),
+            *_progress(),
+            "-copyts",  # the source's own times, so that one zero holds for every track
+            *("-vn", "-sn", "-dn"),  # nothing else is decoded
+            *_guarded(),
+            *_input(source),
+            *("-filter_complex", graphs.sound(plan, track, gain)),
+            *("-map", "[a0]"),
+            *("-c:a", "aac"),
+            *("-b:a", str(track.bitrate)),
+            *_anonymous(),
+            # CMAF's box flags; the init segment waits for the first packet, because its edit list says how many samples
+            # the encoder put in front (without it sound is 21 ms late). Never frag_discont: it wraps below zero here.
+            *("-movflags", "+cmaf+delay_moov+skip_trailer"),
+            *("-frag_duration", str(seconds)),
+            *("-flush_packets", "1"),  # a segment is announced when it is written, not when a buffer is full
+            *("-f", "mp4", f"pipe:{FIRST_OUTPUT_PIPE}"),
+        ),
+        (source,),
+        pipes=2,
+    )
+
+
+def measure_loudness(source: Path, plan: Plan, track: AudioTrack) -> Command:
+    """Decode a track once and report its loudness on standard error."""
+    return Command(
+        "ffmpeg",
+        (
+            *_quiet("info"),  # ebur128 reports at this level
+            *_progress(),
+            "-copyts",
+            *("-vn", "-sn", "-dn"),
+            *_guarded(),
+            *_input(source),
+            *("-filter_complex", graphs.loudness(plan, track)),
+            *("-map", "[a0]"),
+            *("-f", "null", "-"),
+        ),
+        (source,),
+        pipes=1,
+    )
+
+
+def poster(source: Path, plan: Plan, *, from_beginning: bool = False) -> Command:
+    """The poster as JPEG on pipe 4."""
+    assert plan.poster is not None
+    return Command(
+        "ffmpeg",
+        (
+            *_quiet("error"),
+            *_progress(),
+            *(() if from_beginning else ("-seek_timestamp", "1", "-ss", f"{float(plan.poster.time):.6f}")),
+            *_guarded(),
+            "-noautorotate",  # the graph turns the picture, as the plan says
+            *_input(source),
+            *("-filter_complex", graphs.poster(plan, plan.poster)),
+            *("-map", "[v0]"),
+            *("-frames:v", "1"),
+            *(
+                "-c:v",
+                "mjpeg",
+                "-q:v",
+                "4",
+            ),  # about 8 % of the bytes of quality 1, and no artefact to be seen
+            *_anonymous(),
+            *("-f", "image2pipe", f"pipe:{FIRST_OUTPUT_PIPE}"),
+        ),
+        (source,),
+        pipes=2,
+    )
+
+
+def captions(source: Path, plan: Plan, track: CaptionsTrack) -> Command:
+    """One text subtitle stream as WebVTT on pipe 4, counted from the video's zero."""
+    return Command(
+        "ffmpeg",
+        (
+            *_quiet("error"),
+            *_progress(),
+            "-copyts",
+            *("-vn", "-an", "-dn"),
+            *_guarded(),
+            *_input(source),
+            *("-map", f"0:{track.stream}"),
+            *("-output_ts_offset", f"{-float(plan.origin):.6f}"),
+            *("-c:s", "webvtt"),
+            *_anonymous(),
+            *("-f", "webvtt", f"pipe:{FIRST_OUTPUT_PIPE}"),
+        ),
+        (source,),
+        pipes=2,
+    )
+
+
+def decode(media: Path) -> Command:
+    """Decode the first video stream of a file of ours whole: time and digest of every picture on pipe 4."""
+    return Command(
+        "ffmpeg",
+        (
+            *_quiet("error"),
+            *_progress(),
+            "-copyts",
+            *_guarded(),
+            *_input(media),
+            *("-map", "0:v:0", "-fps_mode", "passthrough"),
+            *("-f", "framehash", "-hash", "sha256", f"pipe:{FIRST_OUTPUT_PIPE}"),
+        ),
+        (media,),
+        pipes=2,
+    )
+
+
+def compare(source: Path, plan: Plan, chunk: Chunk, rung: Rung, media: Path) -> Command:
+    """PSNR of every picture of an encoded file against the source on the plan's grid, on standard output.
+
+    ``chunk`` covers all that ``media`` holds; ``rung`` is the one that was encoded.
+    """
+    assert plan.grid is not None
+    reference = f"[v{plan.rungs.index(rung)}]"
+    others = "".join(f";[v{i}]nullsink" for i in range(len(plan.rungs)) if plan.rungs[i] != rung)
+    rate = f"{plan.grid.rate.denominator}/{plan.grid.rate.numerator}"
+    graph = f"{graphs.rungs(plan, chunk)}{others};[1:v]settb={rate}[e];[e]{reference}psnr=stats_file=-[p]"
+    return Command(
+        "ffmpeg",
+        (
+            *_chunk_input(source, plan, chunk),
+            *_guarded(),
+            *_input(media),
+            *("-filter_complex", graph, "-map", "[p]", "-f", "null", "-"),
+        ),
+        (source, media),
+        pipes=1,
+    )
+
+
+def _name(path: Path) -> str:
+    return f"file:{path}"
+
+
+def _guarded() -> tuple[str, ...]:
+    """A file chooses nothing but its pixels: no other protocol and no container that leads elsewhere. Before each input."""
+    return ("-protocol_whitelist", "file", "-format_whitelist", ",".join(CONTAINERS))
+
+
+def _input(path: Path) -> tuple[str, ...]:
+    return ("-i", _name(path))
+
+
+def _quiet(level: str) -> tuple[str, ...]:
+    """No banner, no questions, and messages no chattier than needed."""
+    return ("-hide_banner", "-nostdin", "-nostats", "-v", level)
+
+
+def _progress() -> tuple[str, ...]:
+    return ("-progress", f"pipe:{PROGRESS_PIPE}", "-stats_period", "0.5")
+
+
+def _anonymous() -> tuple[str, ...]:
+    """Nothing of the source's tags and nothing of the tool's version in what viewers get; no time of creation either."""
+    return ("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact")
+
+
+def _chunk_input(source: Path, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
+    threads = str(max(rung.threads for rung in plan.rungs))
+    seek: tuple[str, ...] = ()
+    if chunk.seek is not None:
+        ticks = -(
+            -chunk.seek.numerator * 1_000_000 // chunk.seek.denominator
+        )  # rounded up, or it finds the one before
+        seek = (
+            *("-seek_timestamp", "1"),  # an absolute time: what tools take for a file's start time differs
+            *("-ss", f"{ticks / 1_000_000:.6f}"),
+            "-noaccurate_seek",  # the graph cuts, and it cuts exactly; -t and -to are not used for the same reason
+        )
+    return (
+        *_quiet("error"),
+        *_progress(),
+        *(
+            "-filter_complex_threads",
+            threads,
+        ),  # pinned like the encoder's: more helps little and takes from others
+        "-copyts",  # absolute times are what makes every chunk land on the same grid
+        "-noautorotate",  # the graph turns the picture, as the plan says
+        *("-threads", threads),  # of the decoder
+        *("-an", "-sn", "-dn"),  # nothing else is decoded
+        *seek,
+        *_guarded(),
+        *_input(source),
+    )
+
+
+def _h264(preset: str, grid: Grid, rung: Rung) -> tuple[str, ...]:
+    return (
+        *("-c:v", "libx264", "-preset", preset, "-profile:v", "high"),
+        *("-crf", str(rung.crf)),  # quality where bits allow,
+        *(
+            "-maxrate",
+            str(rung.maxrate),
+            "-bufsize",
+            str(rung.bufsize),
+        ),  # and never more than the rung promises
+        *(
+            "-g",
+            str(grid.gop_frames),
+            "-keyint_min",
+            str(grid.gop_frames),
+        ),  # a keyframe where every rung has one,
+        *("-x264-params", "scenecut=0:open-gop=0"),  # and nowhere else; nothing refers across it
+        *("-threads", str(rung.threads)),  # the bytes depend on it
+        *("-fps_mode", "passthrough"),  # the graph made the frames; none is to be added or dropped here
+        *(
+            "-enc_time_base",
+            f"{grid.rate.denominator}/{grid.rate.numerator}",
+        ),  # a tick is a frame: nothing to round
+    )
+
+
+def _fragmented_video(grid: Grid) -> tuple[str, ...]:
+    return (
+        *_anonymous(),
+        *(
+            "-video_track_timescale",
+            str(grid.timescale),
+        ),  # a whole number of ticks per frame, in every chunk the same
+        *("-use_editlist", "0"),  # with signed composition offsets, decode and presentation begin together
+        # One fragment per keyframe; frag_discont keeps the grid's own times instead of starting every chunk at 0.
+        *("-movflags", "+cmaf+frag_keyframe+frag_discont+skip_trailer"),
+        *("-flush_packets", "1"),  # what is complete leaves at once
+        *("-f", "mp4"),
+    )

@@ -1,0 +1,253 @@
+"""Reading fragmented MP4 (ISO/IEC 14496-12) as it is written: the init segment, then one fragment after the other.
+
+Bytes go in as they come from a pipe, values come out as soon as they are complete. Only what our own encoders write is
+understood: one track per file, ``moof`` and ``mdat`` in turn. No files, no processes.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from penstock.video.errors import ToolFailed
+
+_BOX = struct.Struct(">I4s")
+_U32 = struct.Struct(">I")
+_U64 = struct.Struct(">Q")
+_MAX_BOX = (
+    256 << 20
+)  # bytes; a fragment of two seconds is far below, so a larger size is a broken length field
+_CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"})
+_NON_SYNC = 0x0001_0000  # sample_is_non_sync_sample of the sample flags (section 8.8.3.1)
+
+
+class FragmentMalformed(ToolFailed):
+    """Bytes that are no fragmented MP4 of the expected form."""
+
+    code = "tool_output_malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class InitSegment:
+    """``ftyp`` and ``moov``: what a decoder must know before the first fragment."""
+
+    data: bytes
+    timescale: int  # ticks per second of the track's media
+    codecs: str  # RFC 6381: ``avc1.64001f``, ``mp4a.40.2``
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One ``moof`` and its ``mdat``. Times are ticks of the init segment's timescale."""
+
+    data: bytes
+    start: int  # decode time of the first sample (``tfdt``)
+    duration: int
+    times: tuple[int, ...]  # presentation time of each sample, in decode order
+    starts_with_keyframe: bool
+    keyframe_length: int  # bytes from the beginning through the end of the first sample
+
+    def numbered(self, sequence: int) -> bytes:
+        """The bytes with another sequence number: each encoder run counts from 1, a track counts on (section 8.8.5)."""
+        # moof header 8, mfhd header 8, version and flags 4: mfhd is the first child of every moof we read.
+        return self.data[:20] + _U32.pack(sequence & 0xFFFF_FFFF) + self.data[24:]
+
+
+class FragmentReader:
+    """Feed it bytes, take what is complete. Raises :class:`FragmentMalformed` as soon as the form is wrong."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._ftyp = b""
+        self._init: InitSegment | None = None
+        self._defaults = _Defaults(0, 0, 0)
+        self._moof = b""
+
+    def feed(self, data: bytes) -> Iterator[InitSegment | Fragment]:
+        """Take in some bytes and give what they completed, in order."""
+        self._buffer += data
+        while (box := self._take_box()) is not None:
+            kind, raw = box
+            if kind == b"ftyp":
+                self._ftyp = raw
+            elif kind == b"moov":
+                self._init, self._defaults = _read_moov(self._ftyp, raw)
+                yield self._init
+            elif kind == b"moof":
+                self._moof = raw
+            elif kind == b"mdat":
+                yield self._fragment(raw)
+
+    def close(self) -> None:
+        """Say that no bytes will follow. Raises :class:`FragmentMalformed` if something was left incomplete."""
+        if self._buffer or self._moof:
+            raise FragmentMalformed("The encoder's output ends in the middle of a fragment.")
+        if self._init is None:
+            raise FragmentMalformed("The encoder wrote no initialisation segment.")
+
+    def _take_box(self) -> tuple[bytes, bytes] | None:
+        if len(self._buffer) < 16:  # the longest header; every box we meet is at least as long
+            return None
+        size, kind = _BOX.unpack_from(self._buffer)
+        if size == 1:
+            (size,) = _U64.unpack_from(self._buffer, 8)
+        if not 8 <= size <= _MAX_BOX:
+            raise FragmentMalformed(f"The encoder wrote a box of impossible size {size}.")
+        if len(self._buffer) < size:
+            return None
+        raw = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return kind, raw
+
+    def _fragment(self, mdat: bytes) -> Fragment:
+        if self._init is None or not self._moof:
+            raise FragmentMalformed("The encoder wrote media data without its description.")
+        moof, self._moof = self._moof, b""
+        return _read_fragment(moof, mdat, self._defaults)
+
+
+@dataclass(frozen=True, slots=True)
+class _Defaults:
+    """Of ``trex`` or ``tfhd``: what a sample has unless its ``trun`` says otherwise."""
+
+    duration: int
+    size: int
+    flags: int
+
+
+def _boxes(data: bytes, start: int = 8) -> Iterator[tuple[bytes, bytes]]:
+    """All boxes below the one that ``data`` is, depth first: kind and whole bytes."""
+    offset = start
+    while offset + 8 <= len(data):
+        size, kind = _BOX.unpack_from(data, offset)
+        if size < 8 or offset + size > len(data):
+            raise FragmentMalformed("The encoder wrote a box that is longer than the one around it.")
+        raw = data[offset : offset + size]
+        yield kind, raw
+        if kind in _CONTAINERS:
+            yield from _boxes(raw)
+        offset += size
+
+
+def _only(boxes: dict[bytes, bytes], kind: bytes) -> bytes:
+    try:
+        return boxes[kind]
+    except KeyError:
+        raise FragmentMalformed(f"The encoder's output lacks the box '{kind.decode()}'.") from None
+
+
+def _read_moov(ftyp: bytes, moov: bytes) -> tuple[InitSegment, _Defaults]:
+    boxes = dict(_boxes(moov))
+    mdhd, trex = _only(boxes, b"mdhd"), _only(boxes, b"trex")
+    (timescale,) = _U32.unpack_from(mdhd, 28 if mdhd[8] == 1 else 20)  # version 1 has 64-bit times before it
+    _, duration, size, flags = struct.unpack_from(">4I", trex, 16)
+    init = InitSegment(ftyp + moov, timescale, _codecs(_only(boxes, b"stsd")))
+    return init, _Defaults(duration, size, flags)
+
+
+def _codecs(stsd: bytes) -> str:
+    size, kind = _BOX.unpack_from(stsd, 16)
+    entry = stsd[16 : 16 + size]
+    if kind == b"avc1":
+        avcc = _only(dict(_boxes(entry, 8 + 78)), b"avcC")  # VisualSampleEntry is 78 bytes (section 12.1.3)
+        return f"avc1.{avcc[9]:02x}{avcc[10]:02x}{avcc[11]:02x}"  # RFC 6381 section 3.3: profile, constraints, level
+    if kind == b"mp4a":
+        esds = _only(dict(_boxes(entry, 8 + 28)), b"esds")  # AudioSampleEntry is 28 bytes (section 12.2.3)
+        return _mp4a(esds[12:])
+    raise FragmentMalformed(f"The encoder wrote a track of the unknown kind '{kind.decode('latin-1')}'.")
+
+
+def _mp4a(descriptors: bytes) -> str:
+    """RFC 6381 section 3.3: ``mp4a``, object type indication in hexadecimal, audio object type in decimal."""
+    offset, indication = 0, 0
+    while offset < len(descriptors):
+        tag, offset = descriptors[offset], offset + 1
+        while (
+            descriptors[offset] & 0x80
+        ):  # ISO/IEC 14496-1 section 8.3.3: seven bits of the length in each byte
+            offset += 1
+        offset += 1
+        if tag == 0x03:  # ES_Descriptor: id 2, flags 1; our encoders set no flags
+            offset += 3
+        elif tag == 0x04:  # DecoderConfigDescriptor: 13 bytes, the object type indication first
+            indication = descriptors[offset]
+            offset += 13
+        elif tag == 0x05:  # DecoderSpecificInfo: the audio object type in the first five bits
+            return f"mp4a.{indication:x}.{descriptors[offset] >> 3}"
+        else:
+            break
+    raise FragmentMalformed("The encoder's audio description is not understood.")
+
+
+def _read_fragment(moof: bytes, mdat: bytes, defaults: _Defaults) -> Fragment:
+    if moof[12:16] != b"mfhd":
+        raise FragmentMalformed("The encoder wrote a fragment without its number in front.")
+    boxes = dict(_boxes(moof))
+    tfdt, trun = _only(boxes, b"tfdt"), _only(boxes, b"trun")
+    (start,) = (_U64 if tfdt[8] == 1 else _U32).unpack_from(tfdt, 12)
+    samples, data_offset = _read_trun(trun, _read_tfhd(_only(boxes, b"tfhd"), defaults))
+    if not samples:
+        raise FragmentMalformed("The encoder wrote an empty fragment.")
+    times, decode_time = [], start
+    for sample in samples:
+        times.append(decode_time + sample.composition_offset)
+        decode_time += sample.duration
+    return Fragment(
+        data=moof + mdat,
+        start=start,
+        duration=decode_time - start,
+        times=tuple(times),
+        starts_with_keyframe=not samples[0].flags & _NON_SYNC,
+        keyframe_length=data_offset + samples[0].size,
+    )
+
+
+def _read_tfhd(tfhd: bytes, defaults: _Defaults) -> _Defaults:
+    """Section 8.8.7: optional fields, each there if its flag is set."""
+    flags, offset = _U32.unpack_from(tfhd, 8)[0], 16
+    offset += 8 if flags & 0x01 else 0  # base data offset
+    offset += 4 if flags & 0x02 else 0  # sample description index
+    values = []
+    for bit, default in ((0x08, defaults.duration), (0x10, defaults.size), (0x20, defaults.flags)):
+        values.append(_U32.unpack_from(tfhd, offset)[0] if flags & bit else default)
+        offset += 4 if flags & bit else 0
+    return _Defaults(*values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    duration: int
+    size: int
+    flags: int
+    composition_offset: int
+
+
+def _read_trun(trun: bytes, defaults: _Defaults) -> tuple[list[_Sample], int]:
+    """Section 8.8.8: the samples, and where the first one's bytes lie from the beginning of the fragment."""
+    version_flags, count = struct.unpack_from(">2I", trun, 8)
+    version, flags, offset = version_flags >> 24, version_flags & 0xFF_FFFF, 16
+    data_offset = 0
+    if flags & 0x001:
+        (data_offset,) = struct.unpack_from(">i", trun, offset)
+        offset += 4
+    first_flags = defaults.flags
+    if flags & 0x004:
+        (first_flags,) = _U32.unpack_from(trun, offset)
+        offset += 4
+    fields = [
+        (bit, kind) for bit, kind in ((0x100, "I"), (0x200, "I"), (0x400, "I"), (0x800, "iI"[version == 0]))
+    ]
+    row = struct.Struct(">" + "".join(kind for bit, kind in fields if flags & bit))
+    present = [bit for bit, _ in fields if flags & bit]
+    samples = []
+    for index in range(count):
+        values = dict(zip(present, row.unpack_from(trun, offset + index * row.size), strict=True))
+        sample_flags = first_flags if index == 0 and flags & 0x004 else values.get(0x400, defaults.flags)
+        samples.append(
+            _Sample(
+                values.get(0x100, defaults.duration),
+                values.get(0x200, defaults.size),
+                sample_flags,
+                values.get(0x800, 0),
+            )
+        )
+    return samples, data_offset

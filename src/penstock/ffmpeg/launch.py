@@ -1,0 +1,85 @@
+"""Run as a program by ``run.py``: prepare this process to be a harmless media process, then become it.
+
+A program of its own because Python must not run code between fork and exec in a process with threads. It uses the
+standard library alone and is started with ``python -I -S``, which takes some ten milliseconds.
+
+Arguments: the JSON text of the options below, then the command. Anything that fails here ends with status 125.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+REFUSED = 125  # exit status for "the command was never started", as ``env`` and ``timeout`` use it
+FIRST_PIPE = 3  # the pipes appear from this descriptor on, in order
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000  # linux/sched.h
+
+
+def main(arguments: list[str]) -> None:
+    """Limit, isolate, tie to the parent, and become the command."""
+    options: dict[str, Any] = json.loads(arguments[0])
+    _arrange_pipes(options["pipes"])
+    os.nice(options["nice"])
+    _limit(options)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if options["no_network"]:
+            _leave_network(libc)
+        _die_with_parent(libc, options["parent"])
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    os.execv(arguments[1], arguments[1:])  # noqa: S606 - the command is written by commands.py, no shell reads it
+
+
+def _arrange_pipes(pipes: list[int]) -> None:
+    """Move the inherited pipes to 3, 4, 5...: so commands can name them without knowing the parent's numbers."""
+    high = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 256) for pipe in pipes]
+    for pipe in pipes:
+        os.close(pipe)
+    for target, source in enumerate(high, start=FIRST_PIPE):
+        os.dup2(source, target, inheritable=True)
+        os.close(source)
+
+
+def _limit(options: dict[str, Any]) -> None:
+    limits = {
+        resource.RLIMIT_CPU: options["cpu_seconds"],
+        resource.RLIMIT_AS: options["memory_bytes"],
+        resource.RLIMIT_FSIZE: 0,  # everything leaves through pipes: the process needs to write no file at all
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 256,
+    }
+    for limit, value in limits.items():
+        with contextlib.suppress(OSError, ValueError):  # macOS has no address space limit; a lower one stays
+            resource.setrlimit(limit, (value, value))
+    # Where memory runs out, the kernel takes this process and not the worker. (No pathlib here: it is slow to load.)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
+        score.write("500")
+
+
+def _leave_network(libc: ctypes.CDLL) -> None:
+    flags = _CLONE_NEWNET if os.geteuid() == 0 else _CLONE_NEWUSER | _CLONE_NEWNET
+    if libc.unshare(flags) != 0:
+        sys.stderr.write(f"no network namespace: {os.strerror(ctypes.get_errno())}\n")
+        raise SystemExit(REFUSED)
+
+
+def _die_with_parent(libc: ctypes.CDLL, parent: int) -> None:
+    """Ask the kernel for SIGKILL when the thread that started us ends. After ``unshare``, which forgets the wish."""
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the wish was heard
+        raise SystemExit(REFUSED)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (OSError, KeyError, ValueError) as error:
+        sys.stderr.write(f"cannot start: {error}\n")
+        raise SystemExit(REFUSED) from error

@@ -1,0 +1,87 @@
+"""Reading ffprobe's list of packets as it comes: ten hours of film are more lines than anyone wants in memory."""
+
+from array import array
+from fractions import Fraction
+
+from penstock.ffmpeg.refusals import Refusal, refused
+from penstock.video.plan import Plan, ScanResult
+
+_TOLERANCE = Fraction(
+    1
+)  # seconds by which a header may claim more than there is: the last frame's, or sound's, length
+
+
+class PacketReader:
+    """Feed it the CSV of ``commands.scan``: a line per packet, then one per stream with its ticks."""
+
+    def __init__(self, plan: Plan, max_packets: int) -> None:
+        self._plan = plan
+        self._max_packets = max_packets
+        self._chosen = plan.video.stream if plan.video else plan.audio[0].stream
+        self._rest = b""
+        self._packets = 0
+        self._frames = 0
+        self._keyframes = array("q")  # eight bytes each: an intra-only source has one per frame
+        self._ends: dict[int, int] = {}
+        self._time_bases: dict[int, Fraction] = {}
+        self._previous, self._gap = (
+            0,
+            1,
+        )  # of the chosen stream, in ticks: a packet may not say how long it lasts
+
+    def feed(self, data: bytes) -> None:
+        """Take in some bytes. Raises ``MediaError`` where there are more packets than accepted."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._line(line.split(b","))
+
+    def result(self) -> ScanResult | None:
+        """What was found, None if the chosen stream has no packet."""
+        self._line(self._rest.split(b","))
+        self._rest = b""
+        if self._chosen not in self._ends or self._chosen not in self._time_bases:
+            return None
+        return ScanResult(
+            time_base=self._time_bases[self._chosen],
+            keyframes=tuple(sorted(set(self._keyframes))),
+            frames=self._frames,
+            end=self._ends[self._chosen],
+            truncated=self._is_short(),
+        )
+
+    def _line(self, fields: list[bytes]) -> None:
+        if len(fields) >= 5:
+            self._packet(int(fields[0]), *fields[1:5])
+        elif len(fields) == 2:
+            self._time_bases[int(fields[0])] = Fraction(fields[1].decode())
+
+    def _packet(self, stream: int, pts: bytes, dts: bytes, duration: bytes, flags: bytes) -> None:
+        self._packets += 1
+        if self._packets > self._max_packets:
+            raise refused(Refusal.TOO_MANY_PACKETS, f"At most {self._max_packets} are read.")
+        shown = pts if pts != b"N/A" else dts  # some containers (AVI) say when to decode and not when to show
+        if shown == b"N/A" or b"D" in flags:  # D: before an edit list's beginning, never shown
+            return
+        start = int(shown)
+        length = int(duration) if duration != b"N/A" else 0
+        if stream == self._chosen:
+            length = length or self._guess(start)
+            self._frames += 1
+            if b"K" in flags:
+                self._keyframes.append(start)
+        self._ends[stream] = max(self._ends.get(stream, start), start + length)
+
+    def _guess(self, start: int) -> int:
+        """A frame's length from the distance to the one before."""
+        if self._frames and start > self._previous:
+            self._gap = start - self._previous
+        self._previous = start
+        return self._gap
+
+    def _is_short(self) -> bool:
+        if self._plan.duration is None:
+            return False
+        ends = [
+            end * self._time_bases[stream] for stream, end in self._ends.items() if stream in self._time_bases
+        ]
+        return max(ends) + _TOLERANCE < self._plan.origin + self._plan.duration
