@@ -4,7 +4,20 @@ A ``Catalog`` gives transactions; the modules beside it hold functions that take
 and no HTTP.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from penstock.catalog.config import CatalogConfig
-from penstock.catalog.database import Catalog
+
+if TYPE_CHECKING:
+    from penstock.catalog.database import Catalog
 
 __all__ = ["Catalog", "CatalogConfig"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads the database library at the first use of ``Catalog``: who only reads settings is spared half a second."""
+    if name == "Catalog":
+        from penstock.catalog.database import Catalog
+
+        return Catalog
+    raise AttributeError(name)
