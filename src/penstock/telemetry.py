@@ -28,12 +28,13 @@ _SECRET_NAMES = re.compile(
 # Secrets inside longer texts: each pattern keeps what says where the secret stood, and drops the secret.
 _SECRET_TEXT = re.compile(
     r"(?P<lead>/(?:stream|images)/)[^/\s\"']+"  # a playback token in a path
-    r"|(?P<query>[?&](?:sig|signature|token|key|secret|X-Amz-(?:Signature|Credential|Security-Token))=)[^&\s\"']+"
+    r"|(?P<query>[?&](?:t|sig|signature|token|key|secret|X-Amz-(?:Signature|Credential|Security-Token))=)[^&\s\"']+"
     r"|(?P<scheme>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=\-]+"
     r"|(?P<login>\b[a-z][a-z0-9+.\-]*://[^/\s:@]*:)[^/\s@]+(?=@)"  # user:password@ in a URL
     r"|(?P<apikey>\bpst_)[A-Za-z0-9_\-]+",
     re.IGNORECASE,
 )
+_FIRST = ("time", "level", "event", "service", "node")
 # What each third-party logger may say: below this its lines are about its own workings, not about a video.
 _LIBRARY_LEVELS = {"_granian": logging.WARNING, "httpx": logging.WARNING, "alembic": logging.WARNING}
 
@@ -141,8 +142,14 @@ def _renderer(config: TelemetryConfig, *, colours: bool) -> list[Processor]:
             structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         ),
         redact,
+        _in_order,
         structlog.processors.JSONRenderer(default=str),
     ]
+
+
+def _in_order(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """What every line has comes first, so that people can read along where machines are meant to."""
+    return {name: event.pop(name) for name in _FIRST if name in event} | dict(event)
 
 
 def _configure_standard_logging(

@@ -42,6 +42,7 @@ def test_a_line_is_one_json_object_with_what_is_bound() -> None:
     with bound_contextvars(video_id="v1", task_id="t1"):
         structlog.get_logger().info("chunk_encoded", frames=96)
     (line,) = lines(stream)
+    assert list(line)[:5] == ["time", "level", "event", "service", "node"]
     assert line.pop("time").endswith("Z")
     assert line == {
         "event": "chunk_encoded",
@@ -121,8 +122,8 @@ def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
             "postgresql+psycopg://me:hunter2@db:5432/penstock",
             "postgresql+psycopg://me:[redacted]@db:5432/penstock",
         ),
-        ("the key psk_0123abcd was refused", "the key psk_[redacted] was refused"),
-        ("http://localhost:8800/watch/abc", "http://localhost:8800/watch/abc"),
+        ("the key pst_01k2_0123abcd was refused", "the key pst_[redacted] was refused"),
+        ("http://localhost:8800/watch/abc?t=x.y", "http://localhost:8800/watch/abc?t=[redacted]"),
         ("nothing to hide", "nothing to hide"),
     ],
 )

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from penstock.cli.app import app
-from penstock.cli.terminal import bitrate, duration, examples, out, print_json, reporting, table
+from penstock.cli.terminal import bitrate, duration, examples, facts, out, print_json, reporting, table
 
 if TYPE_CHECKING:
     from penstock.video.media import SourceMedia
@@ -58,47 +58,43 @@ def plan(
 
 def _show_source(media: "SourceMedia") -> None:
     out.print("[bold]SOURCE[/]")
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row("  container", media.container)
-    facts.add_row("  length", duration(None if media.duration is None else float(media.duration)))
+    pairs = [
+        ("container", media.container),
+        ("length", duration(None if media.duration is None else float(media.duration))),
+    ]
     for video in media.video:
         rate = f"{_rate(video.constant_rate)}/s" if video.constant_rate else "variable rate"
         turned = f", turned {video.rotation} degrees" if video.rotation else ""
         hdr = f", {video.colour.hdr}" if video.colour.hdr else ""
-        facts.add_row(
-            "  picture", f"{video.codec} {video.width}x{video.height}, {rate}, {video.bit_depth} bit{turned}{hdr}, {video.scan}"
-        )  # fmt: skip
+        pairs.append(
+            (
+                "picture",
+                f"{video.codec} {video.width}x{video.height}, {rate}, {video.bit_depth} bit{turned}{hdr}, {video.scan}",
+            )
+        )
     for audio in media.audio:
         language = f", {audio.language}" if audio.language else ""
-        facts.add_row(
-            "  sound", f"{audio.codec}, {audio.channels} channels, {audio.sample_rate} Hz{language}"
-        )
-    for subtitle in media.subtitles:
-        facts.add_row("  subtitles", f"{subtitle.codec}{'' if subtitle.text else ' (pictures)'}")
-    for skipped in media.skipped:
-        facts.add_row("  left out", f"stream {skipped.index}: {skipped.kind}, {skipped.reason}")
-    out.print(facts)
+        pairs.append(("sound", f"{audio.codec}, {audio.channels} channels, {audio.sample_rate} Hz{language}"))
+    pairs += [("subtitles", f"{item.codec}{'' if item.text else ' (pictures)'}") for item in media.subtitles]
+    pairs += [("left out", f"stream {item.index}: {item.kind}, {item.reason}") for item in media.skipped]
+    facts(pairs, indent="  ")
 
 
 def _show_plan(made: "Plan", chunks: tuple["Chunk", ...], frames: int, seconds: Fraction) -> None:
     out.print("\n[bold]PLAN[/]")
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row("  length", duration(float(seconds)))
+    pairs = [("length", duration(float(seconds)))]
     if made.grid is not None:
-        facts.add_row(
-            "  grid",
-            f"{_rate(made.grid.rate)} frames/s, {frames} frames, keyframe every {made.grid.gop_frames}",
-        )
+        grid = f"{_rate(made.grid.rate)} frames/s, {frames} frames, keyframe every {made.grid.gop_frames}"
+        pairs.append(("grid", grid))
         segment = Fraction(made.grid.segment_frames) / made.grid.rate
-        facts.add_row("  segments", f"{float(segment):g} s each")
-        facts.add_row("  chunks", f"{len(chunks)}, the first of {chunks[0].frames if chunks else 0} frames")
+        pairs.append(("segments", f"{float(segment):g} s each"))
+        pairs.append(("chunks", f"{len(chunks)}, the first of {chunks[0].frames if chunks else 0} frames"))
     if made.video is not None and made.video.tonemap:
-        facts.add_row("  colour", "mapped from HDR to BT.709")
+        pairs.append(("colour", "mapped from HDR to BT.709"))
     if made.poster is not None:
-        facts.add_row("  poster", f"at {duration(float(made.poster.time))}")
-    for captions in made.captions:
-        facts.add_row("  captions", captions.label)
-    out.print(facts)
+        pairs.append(("poster", f"at {duration(float(made.poster.time))}"))
+    pairs += [("captions", escape(captions.label)) for captions in made.captions]
+    facts(pairs, indent="  ")
     ladder = table("  RENDITION", "SIZE", "QUALITY", "AT MOST")
     for rung in made.rungs:
         ladder.add_row(

@@ -5,7 +5,7 @@ The statuses are part of the interface: scripts match on them, and errors print 
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import wraps
@@ -35,8 +35,14 @@ class Status(IntEnum):
     INTERRUPTED = 130
 
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    # What is piped on is not folded to the width of a screen that nobody looks at.
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if stream.isatty() else 400)
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 def print_json(value: Any) -> None:
@@ -103,8 +109,16 @@ def table(*columns: str) -> Table:
     """A table without lines, which survives copying and narrow terminals."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column == "ID")
     return made
+
+
+def facts(pairs: Iterable[tuple[str, str]], *, indent: str = "") -> None:
+    """Names and values, one pair a line; a long value, such as an address, stays whole for copying."""
+    lines = list(pairs)
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, value in lines:
+        out.print(f"{indent}{name:<{width}}  {value}")
 
 
 def duration(seconds: float | None) -> str:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from penstock.cli.app import app
 from penstock.cli.server import connect
@@ -13,6 +13,7 @@ from penstock.cli.terminal import (
     duration,
     err,
     examples,
+    facts,
     fail,
     moment,
     out,
@@ -62,7 +63,7 @@ def videos(
     listing = table("ID", "STATE", "DONE", "LENGTH", "UPLOADED", "TITLE")
     for item in items:
         listing.add_row(
-            item["id"], _state(item), f"{item['progress']:.0%}", duration(item["duration"]), moment(item["uploaded_at"]), item["title"]
+            item["id"], _state(item), f"{item['progress']:.0%}", duration(item["duration"]), moment(item["uploaded_at"]), escape(item["title"])
         )  # fmt: skip
     out.print(listing)
     if cursor is not None:
@@ -82,8 +83,7 @@ def show(video_id: Id, as_json: AsJson = False) -> None:
         return
     _show_facts(video, details)
     _show_renditions(video)
-    _show_plan(details)
-    _show_tasks(details)
+    _show_generation(details)
     _show_history(history)
 
 
@@ -144,24 +144,20 @@ def delete(
 
 
 def _show_facts(video: dict[str, Any], details: dict[str, Any]) -> None:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row("id", video["id"])
-    facts.add_row("title", video["title"])
+    pairs = [("id", video["id"]), ("title", escape(video["title"]))]
     if video["filename"]:
-        facts.add_row("file", video["filename"])
-    facts.add_row("state", _state(video) + ("  (source was cut short)" if video["truncated"] else ""))
-    facts.add_row("progress", f"{video['progress']:.0%}")
-    if video["width"]:
-        facts.add_row("picture", f"{video['width']}x{video['height']}")
-    facts.add_row("length", duration(video["duration"]))
-    facts.add_row("uploaded", moment(video["uploaded_at"]))
-    for stage, seconds in (details.get("timings") or video["timings"]).items():
-        facts.add_row(stage.replace("_", " "), duration(seconds))
+        pairs.append(("file", escape(video["filename"])))
+    pairs.append(("state", _state(video) + ("  (the source was cut short)" if video["truncated"] else "")))
     if video["error"]:
-        facts.add_row("error", f"[red]{video['error']['code']}[/]: {video['error']['message']}")
+        pairs.append(("error", f"[red]{video['error']['code']}[/]: {escape(video['error']['message'])}"))
+    pairs.append(("progress", f"{video['progress']:.0%}"))
+    if video["width"]:
+        pairs.append(("picture", f"{video['width']}x{video['height']}"))
+    pairs += [("length", duration(video["duration"])), ("uploaded", moment(video["uploaded_at"]))]
+    pairs += [(f"time: {stage}", duration(seconds)) for stage, seconds in details["timings"].items()]
     if video["watch_url"]:
-        facts.add_row("watch", video["watch_url"])
-    out.print(facts)
+        pairs.append(("watch", escape(video["watch_url"])))
+    facts(pairs)
 
 
 def _show_renditions(video: dict[str, Any]) -> None:
@@ -181,41 +177,48 @@ def _show_renditions(video: dict[str, Any]) -> None:
     out.print(listing)
 
 
-def _show_plan(details: dict[str, Any]) -> None:
-    """Placeholders are shown by the generation's own words; an administrator's key is needed for them."""
+def _show_generation(details: dict[str, Any]) -> None:
+    """What an administrator's key is shown of the processing itself."""
     generation = details.get("generation")
-    if not generation:
+    if generation is None:
         return
-    out.print()
-    out.print("[bold]GENERATION[/]")
-    for name, value in generation.items():
-        if value is not None and not isinstance(value, (dict, list)):
-            out.print(f"  {name:<24} {value}", markup=False)
-
-
-def _show_tasks(details: dict[str, Any]) -> None:
-    tasks = details.get("tasks")
-    if not tasks:
-        return
-    listing = table("TASK", "STATE", "ATTEMPT", "FAILURES", "LOSSES", "NODE", "ERROR")
-    for task in tasks:
+    out.print("\n[bold]PROCESSING[/]")
+    facts(
+        [
+            ("generation", f"{generation['id']}, number {generation['number']}, {generation['state']}"),
+            (
+                "published",
+                f"{duration(generation['published_seconds'])} as timeline version {generation['timeline_version']}",
+            ),
+        ],
+        indent="  ",
+    )
+    listing = table("  TASK", "STATE", "DONE", "ATTEMPT", "FAILURES", "LOSSES", "NODE", "ERROR")
+    for task in generation["tasks"]:
+        error = f"{task['error']['code']}: {task['error']['message']}" if task["error"] else ""
         listing.add_row(
-            f"{task['kind']} {task['index']}", task["state"], str(task["attempt"]), str(task["failures"]), str(task["losses"]),
-            task.get("node") or "-", task.get("error_code") or "",
+            f"  {task['kind']} {task['index']}", task["state"], f"{task['progress']:.0%}", str(task["attempt"]),
+            str(task["failures"]), str(task["losses"]), task["node"] or "-", escape(error),
         )  # fmt: skip
-    out.print()
     out.print(listing)
 
 
 def _show_history(history: list[dict[str, Any]]) -> None:
-    listing = table("WHEN", "EVENT", "STATE", "WHO", "WHY")
+    out.print("\n[bold]HISTORY[/]")
+    listing = table("  WHEN", "EVENT", "STATE", "WHO", "WHAT")
     for event in history:
-        change = f"{event.get('from') or event.get('from_state') or ''} -> {event.get('to') or event.get('to_state') or ''}"
+        change = f"{event['from_state'] or ''} -> {event['to_state']}" if event["to_state"] else ""
+        what = event["why"] or ", ".join(
+            f"{name} {value}" for name, value in (event["data"] or {}).items() if _short(value)
+        )
         listing.add_row(
-            moment(event.get("at")), str(event.get("event", "")), change if change != " -> " else "", str(event.get("who") or ""), str(event.get("why") or "")
-        )  # fmt: skip
-    out.print()
+            f"  {moment(event['at'])}", event["event"], change.strip(), event["who"], escape(what)
+        )
     out.print(listing)
+
+
+def _short(value: Any) -> bool:
+    return isinstance(value, (int, float, str)) and len(str(value)) <= 40
 
 
 def _state(video: dict[str, Any]) -> str:

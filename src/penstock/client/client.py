@@ -1,5 +1,6 @@
 """The client of the HTTP interface, one method per thing that can be asked for."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -83,15 +84,21 @@ class Client:
         return read(Status, self.connection.json("GET", f"/api/status/{video_id}"))
 
     def details(self, video_id: str) -> dict[str, Any]:
-        """The whole answer about a video's processing: with an administrator's key also plan, tasks and attempts."""
+        """The whole answer about a video's processing: with an administrator's key also its generation and tasks."""
         answer: dict[str, Any] = self.connection.json("GET", f"/api/status/{video_id}")
         return answer
 
     def history(self, video_id: str) -> list[dict[str, Any]]:
         """Every change that was recorded about a video, oldest first."""
-        answer = self.connection.json("GET", f"/api/status/{video_id}/events")
-        items: list[dict[str, Any]] = answer["items"] if isinstance(answer, dict) else answer
-        return items
+        items: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            params = {"cursor": cursor, "limit": 200}
+            page = self.connection.json("GET", f"/api/status/{video_id}/events", params=params)
+            items += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return items
 
     def follow(self, video_id: str) -> Iterator[Status]:
         """The present status, then one after each change, until the video is ready, failed or deleted.
@@ -101,13 +108,11 @@ class Client:
         """
         status = self.status(video_id)
         yield status
-        last_event: str | None = None
         while not status.settled:
             streamed = False
             with suppress(ClientError):
-                for event_id in self._events(video_id, last_event):
-                    streamed, last_event = True, event_id
-                    status = self.status(video_id)
+                for status in self._statuses(video_id):
+                    streamed = True
                     yield status
                     if status.settled:
                         return
@@ -126,9 +131,9 @@ class Client:
                 break
         return status
 
-    def _events(self, video_id: str, after: str | None) -> Iterator[str | None]:
-        """The id of each event as it happens."""
-        headers = {"Last-Event-ID": after} if after is not None else {}
-        with self.connection.lines(f"/api/status/{video_id}/events", headers=headers) as lines:
+    def _statuses(self, video_id: str) -> Iterator[Status]:
+        """The status, whenever it has changed; the stream's history is not looked at."""
+        with self.connection.lines(f"/api/status/{video_id}/events") as lines:
             for event in events.parse(lines):
-                yield event.id
+                if event.name == "status":
+                    yield read(Status, json.loads(event.data))

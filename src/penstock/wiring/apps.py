@@ -1,10 +1,18 @@
 """The HTTP services as applications, alone and as one. ``url`` is the address that clients see, without a path."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from fastapi import FastAPI
 
 from penstock.library.service import create_app as create_library
+from penstock.storage.exercise import reach
 from penstock.streaming.app import create_app as create_streaming
+from penstock.upload.app import create_app as create_upload
+from penstock.web_api import contract
+from penstock.web_api.service import create_service
 from penstock.wiring.parts import Parts
+from penstock.wiring.router import PrefixRouter
 
 TITLE = "Penstock"
 DESCRIPTION = "Upload a video file; play it adaptively over HLS and DASH."
@@ -14,13 +22,25 @@ STREAMING_PREFIXES = ("/stream",)
 OPERATIONS = ("/health", "/status", "/metrics", "/openapi.json")
 
 
+def upload(parts: Parts, _url: str) -> FastAPI:
+    """Uploads, status, history."""
+    return create_upload(
+        parts.settings.upload,
+        parts.settings.web("upload"),
+        catalog=parts.catalog,
+        keyring=parts.keyring,
+        sources=parts.sources,
+        staging=parts.staging,
+        announce=parts.announce,
+    )
+
+
 def library(parts: Parts, url: str) -> FastAPI:
     """Videos, playback addresses, watch pages."""
-    settings = parts.settings
     return create_library(
-        settings.library(url),
-        settings.web("library"),
-        settings.access,
+        parts.settings.library(url),
+        parts.settings.web("library"),
+        parts.settings.access,
         catalog=parts.catalog,
         keyring=parts.keyring,
         announce=parts.announce,
@@ -30,5 +50,46 @@ def library(parts: Parts, url: str) -> FastAPI:
 def streaming(parts: Parts, _url: str) -> FastAPI:
     """Playback."""
     return create_streaming(
-        parts.outputs, parts.keyring, parts.settings.streaming, parts.settings.web("streaming")
+        parts.settings.streaming,
+        parts.settings.web("streaming"),
+        outputs=parts.outputs,
+        keyring=parts.keyring,
     )
+
+
+def web(parts: Parts, url: str) -> PrefixRouter:
+    """All of them on one port: nothing proxies a segment, and clients see the paths that they see everywhere."""
+    uploads, playback, rest = upload(parts, url), streaming(parts, url), library(parts, url)
+    together = _operations(parts, (uploads, rest, playback))
+    mounts: dict[str, FastAPI] = {
+        **dict.fromkeys(UPLOAD_PREFIXES, uploads),
+        **dict.fromkeys(STREAMING_PREFIXES, playback),
+        **dict.fromkeys(OPERATIONS, together),
+    }
+    return PrefixRouter(mounts, fallback=rest)
+
+
+def document(parts: Parts) -> dict[str, Any]:
+    """The one OpenAPI document of all services."""
+    return _merged(parts, (upload(parts, ""), library(parts, "http://localhost"), streaming(parts, "")))
+
+
+def _operations(parts: Parts, services: Iterable[FastAPI]) -> FastAPI:
+    """Health, readiness and metrics of the process as a whole, and the document of everything on this port."""
+    app = create_service(
+        parts.settings.web("web"),
+        title=TITLE,
+        description=DESCRIPTION,
+        routers=(),
+        checks={
+            "catalog": parts.catalog.ping,
+            "sources": lambda: reach(parts.sources),
+            "outputs": lambda: reach(parts.outputs),
+        },
+    )
+    app.openapi = lambda: _merged(parts, services)  # type: ignore[method-assign]  # FastAPI's way to replace it
+    return app
+
+
+def _merged(parts: Parts, services: Iterable[FastAPI]) -> dict[str, Any]:
+    return contract.merged(services, title=TITLE, version=parts.settings.version, description=DESCRIPTION)
