@@ -55,7 +55,7 @@ def routes(config: LibraryConfig) -> APIRouter:
 
 def _policy(config: LibraryConfig) -> str:
     """What a page may load: its own files, and media from where it is streamed."""
-    media = "'self'" if config.playback_url == config.watch_url else f"'self' {config.playback_url}"
+    media = "'self'" if config.playback_url is None else f"'self' {config.playback_url.rstrip('/')}"
     return "; ".join(
         (
             "default-src 'none'",

@@ -3,8 +3,11 @@
 Whether the caller may watch was decided before; this file knows how long a permission lives and how it is addressed.
 """
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from starlette.requests import Request
 
 from penstock.access import playback, signed_urls
 from penstock.access.config import AccessConfig
@@ -15,6 +18,7 @@ from penstock.manifests import names
 from penstock.video import identity
 
 _WATCH = "watch"  # the purpose that a watch link is signed for
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,21 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Playback:
-    """Gives permissions to watch. ``clock`` is in seconds since the Unix epoch."""
+    """Gives permissions to watch. ``clock`` is in seconds since the Unix epoch, ``here`` the address that was called."""
 
     config: LibraryConfig
     access: AccessConfig
     keyring: Keyring
     clock: Callable[[], float]
+    here: str = ""
+
+    def called_by(self, request: Request) -> "Playback":
+        """The same for one request: where nothing is configured, addresses begin with the one that it called."""
+        host = request.headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            name, port = request.scope.get("server") or ("localhost", None)
+            host = f"{name}:{port}" if port else name
+        return replace(self, here=f"{request.url.scheme}://{host}")
 
     def open(self, video_id: str, generation_id: str, duration: float, limits: Limits) -> Session:
         """A new session on a generation of ``duration`` seconds."""
@@ -58,12 +71,12 @@ class Playback:
             origin=limits.origin,
         )
         token = playback.mint(self.keyring, grant)
-        base = f"{self.config.playback_url}/stream/{token}/{video_id}/{generation_id}"
+        base = f"{_root(self.config.playback_url, self.here)}/stream/{token}/{video_id}/{generation_id}"
         return Session(grant.session_id, base, grant.expires)
 
     def watch_page(self, video_id: str, *, signed: bool) -> str:
         """The address of a video's page; ``signed`` lets its holder watch a private one."""
-        address = f"{self.config.watch_url}/watch/{video_id}"
+        address = f"{_root(self.config.public_url, self.here)}/watch/{video_id}"
         if not signed:
             return address
         expires = int(self.clock() + self.access.watch_link_life)
@@ -77,3 +90,7 @@ class Playback:
         signed_urls.verify(
             self.keyring, link, purpose=_WATCH, method="GET", resource=video_id, now=self.clock()
         )
+
+
+def _root(configured: str | None, here: str) -> str:
+    return (configured or here).rstrip("/")

@@ -53,10 +53,12 @@ def routes(
     """The router. ``announce`` tells processing that there is something to do; it may be lost without harm."""
     router = APIRouter(tags=["library"])
     caller = Annotated[Principal, Depends(authenticate)]
+    addressed = Annotated[Playback, Depends(playback.called_by)]
 
     @router.get("/api/videos", responses=problems.documented(InvalidRequest, Unauthenticated, Forbidden))
     def list_videos(
         principal: caller,
+        playback: addressed,
         search: Annotated[
             models.Search | None, Query(description="Part of the title; of one's own, of the file name too.")
         ] = None,
@@ -77,6 +79,7 @@ def routes(
     @router.get("/api/videos/{video_id}", responses=problems.documented(NotFound, Unauthenticated, Forbidden))
     def get_video(
         principal: caller,
+        playback: addressed,
         video_id: VideoId,
         t: Annotated[str | None, Query(description="The signature of a watch link.")] = None,
         max_height: MaxHeight = None,
@@ -98,7 +101,9 @@ def routes(
         "/api/videos/{video_id}",
         responses=problems.documented(InvalidRequest, NotFound, Unauthenticated, Forbidden),
     )
-    def change_video(principal: caller, video_id: VideoId, change: models.VideoChange) -> models.Video:
+    def change_video(
+        principal: caller, playback: addressed, video_id: VideoId, change: models.VideoChange
+    ) -> models.Video:
         """Changes title or visibility. Playback addresses that were given out stay good until they expire."""
         if change.title is None and change.visibility is None:
             raise InvalidRequest(
@@ -129,7 +134,7 @@ def routes(
         status_code=status.HTTP_202_ACCEPTED,
         responses=problems.documented(NotFound, Conflict, Unauthenticated, Forbidden),
     )
-    def retry_video(principal: caller, video_id: VideoId) -> models.Video:
+    def retry_video(principal: caller, playback: addressed, video_id: VideoId) -> models.Video:
         """Processes a failed video again; finished work is kept where the plan is unchanged."""
         context.note(video_id=video_id)
         with catalog.write() as tx:

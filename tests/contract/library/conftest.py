@@ -33,7 +33,7 @@ from tests.servers.databases import catalog, database, postgresql, postgresql_te
 __all__ = ["catalog", "database", "postgresql", "postgresql_template", "sqlite_template"]
 
 NOW = 1_790_000_000.0
-PUBLIC_URL = "https://video.example"
+CALLED = "http://testserver"
 DIGEST = "0" * 64
 
 
@@ -112,6 +112,7 @@ class Instance:
                 plan="{}",
                 plan_digest=DIGEST,
                 tool_fingerprint=None,
+                work_total=10.0,
                 tracks=[
                     NewTrack(
                         "240p", TrackKind.VIDEO, 0, 1000, 300_000, width=426, height=240, segments_total=2
@@ -173,7 +174,7 @@ def instance(tmp_path: Path, clock: Clock, catalog: Catalog) -> Iterator[Instanc
     keyring = Keyring(access.keyring_path, clock=clock)
     announced: list[str] = []
     app = create_app(
-        LibraryConfig(public_url=PUBLIC_URL),
+        LibraryConfig(),
         WebConfig(service="library", version="1.0", node="here"),
         access,
         catalog=catalog,

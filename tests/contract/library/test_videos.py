@@ -8,7 +8,7 @@ import pytest
 from penstock.access import playback, signed_urls
 from penstock.video import identity
 from penstock.video.visibility import Visibility
-from tests.contract.library.conftest import NOW, PUBLIC_URL, Instance
+from tests.contract.library.conftest import CALLED, NOW, Instance
 
 CALLERS = ["olga", "stan", "adam", "rita", None]
 
@@ -41,10 +41,10 @@ def test_a_ready_video_is_told_in_full(instance: Instance) -> None:
     assert (rungs["480p"]["size"], rungs["480p"]["bitrate"]) == (600_000, 600_000)
     assert (rungs["480p"]["codecs"], rungs["480p"]["height"]) == ("avc1.64001f", 358)
     assert rungs["480p"]["complete"]
-    assert rungs["480p"]["url"].startswith(f"{PUBLIC_URL}/stream/")
+    assert rungs["480p"]["url"].startswith(f"{CALLED}/stream/")
     assert rungs["480p"]["url"].endswith("/480p/index.m3u8")
     assert video["poster"].endswith("/poster.jpg")
-    assert video["watch_url"] == f"{PUBLIC_URL}/watch/{video_id}"
+    assert video["watch_url"] == f"{CALLED}/watch/{video_id}"
 
 
 @pytest.mark.parametrize("until", ["pending", "uploaded", "processing", "playable", "failed"])
@@ -124,7 +124,7 @@ def test_a_watch_link_opens_one_private_video_for_a_week(instance: Instance) -> 
     """Its holder needs no account; it shows no more than a viewer may see, opens no other video, and ends."""
     video_id, other = (instance.video(visibility=Visibility.PRIVATE) for _ in range(2))
     link = get(instance, f"/api/videos/{video_id}")["watch_url"]
-    assert link.startswith(f"{PUBLIC_URL}/watch/{video_id}?t=")
+    assert link.startswith(f"{CALLED}/watch/{video_id}?t=")
     [t] = parse_qs(urlsplit(link).query)["t"]
     seen = get(instance, f"/api/videos/{video_id}", None, t=t)
     assert seen["playback"]["hls"]
