@@ -83,6 +83,7 @@ def look(source: Path, stream: int, pictures: int, *, at: float | None = None) -
         (
             *_quiet("info"),  # showinfo and idet report at this level
             *(("-ss", f"{at:.3f}") if at is not None else ()),
+            "-noautorotate",  # the size as stored is asked for
             *_guarded(),
             *_input(source),
             *("-filter_complex", graphs.look(stream)),

@@ -24,6 +24,7 @@ class PacketReader:
         self._keyframes = array("q")  # eight bytes each: an intra-only source has one per frame
         self._ends: dict[int, int] = {}
         self._time_bases: dict[int, Fraction] = {}
+        self._last = 0  # presentation time of the last frame of the chosen stream
         self._previous, self._gap = (
             0,
             1,
@@ -45,15 +46,18 @@ class PacketReader:
             time_base=self._time_bases[self._chosen],
             keyframes=tuple(sorted(set(self._keyframes))),
             frames=self._frames,
+            last=self._last,
             end=self._ends[self._chosen],
             truncated=self._is_short(),
         )
 
     def _line(self, fields: list[bytes]) -> None:
-        if len(fields) >= 5:
-            self._packet(int(fields[0]), *fields[1:5])
-        elif len(fields) == 2:
+        if (
+            len(fields) > 1 and b"/" in fields[1]
+        ):  # a stream; further fields belong to its program or are empty
             self._time_bases[int(fields[0])] = Fraction(fields[1].decode())
+        elif len(fields) >= 5:
+            self._packet(int(fields[0]), *fields[1:5])
 
     def _packet(self, stream: int, pts: bytes, dts: bytes, duration: bytes, flags: bytes) -> None:
         self._packets += 1
@@ -65,18 +69,11 @@ class PacketReader:
         start = int(shown)
         length = int(duration) if duration != b"N/A" else 0
         if stream == self._chosen:
-            length = length or self._guess(start)
             self._frames += 1
+            self._last = start if self._frames == 1 else max(self._last, start)
             if b"K" in flags:
                 self._keyframes.append(start)
         self._ends[stream] = max(self._ends.get(stream, start), start + length)
-
-    def _guess(self, start: int) -> int:
-        """A frame's length from the distance to the one before."""
-        if self._frames and start > self._previous:
-            self._gap = start - self._previous
-        self._previous = start
-        return self._gap
 
     def _is_short(self) -> bool:
         if self._plan.duration is None:

@@ -55,9 +55,7 @@ def _misfit(times: Sequence[Fraction], tick: Fraction, rate: Fraction) -> Fracti
     if len(times) < 3:
         return None
     # A time is rounded to a tick, and cameras jitter: an eighth of a frame never changes which grid frame is nearest.
-    tolerance = max(tick * rate * Fraction(11, 10), Fraction(1, 8))
-    if tolerance >= Fraction(1, 2):
-        return None
+    tolerance = min(max(tick * rate * Fraction(11, 10), Fraction(1, 8)), Fraction(49, 100))
     total, direct, previous = Fraction(0), 0, 0
     for index, time in enumerate(times):
         position = (time - times[0]) * rate

@@ -56,5 +56,7 @@ def timeline_version(key: str) -> int:
     name = key.rpartition("/")[2]
     stem, _, suffix = name.partition(".")
     if suffix != "json" or len(stem) != _VERSION_DIGITS or not stem.isdigit():
-        raise PermanentError("An object among the timeline versions does not follow the key layout.", code="key_malformed")
+        raise PermanentError(
+            "An object among the timeline versions does not follow the key layout.", code="key_malformed"
+        )
     return int(stem)

@@ -119,7 +119,8 @@ class ScanResult:
     time_base: Fraction  # of the chosen video stream; of the first audio track where there are no pictures
     keyframes: tuple[int, ...]  # presentation times of the frames that decoding can start at, ascending
     frames: int  # packets of the chosen video stream
-    end: int  # when the last frame ends (of the first audio track where there are no pictures)
+    last: int  # presentation time of the last of them
+    end: int  # when it ends as its packet says, which may be too early (of the first audio track without pictures)
     truncated: bool  # the packets end earlier than the header said
 
     def to_json(self) -> str:
@@ -199,7 +200,13 @@ def total_frames(plan: Plan, scan: ScanResult) -> int:
         return 0
     if plan.still:
         return plan.grid.segment_frames
-    return max(1, nearest((scan.end * scan.time_base - plan.grid.video_origin) * plan.grid.rate))
+    last, end = (
+        nearest((ticks * scan.time_base - plan.grid.video_origin) * plan.grid.rate)
+        for ticks in (scan.last, scan.end)
+    )
+    return max(
+        last + 1, end
+    )  # every picture is shown for a frame at least: FLV and Matroska may claim a tick
 
 
 def duration(plan: Plan, scan: ScanResult) -> Fraction:

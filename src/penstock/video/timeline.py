@@ -121,13 +121,19 @@ class Track:
 
     def peak_bandwidth(self, target_duration: int) -> int:
         """Peak segment bit rate in bit/s (``BANDWIDTH``), see :func:`peak_bit_rate`; the cap where nothing is measured."""
-        measured = peak_bit_rate([(s.size, s.duration) for s in self.segments], self.timescale, target_duration)
+        measured = peak_bit_rate(
+            [(s.size, s.duration) for s in self.segments], self.timescale, target_duration
+        )
         return self.bandwidth if measured is None else measured
 
     def average_bandwidth(self) -> int:
         """Bit/s over all segments (``AVERAGE-BANDWIDTH``)."""
         ticks = sum(s.duration for s in self.segments)
-        return _bits_per_second(sum(s.size for s in self.segments), ticks, self.timescale) if ticks else self.bandwidth
+        return (
+            _bits_per_second(sum(s.size for s in self.segments), ticks, self.timescale)
+            if ticks
+            else self.bandwidth
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,9 @@ def prefix(tracks: Iterable[Track]) -> Fraction:
 def playable(tracks: Iterable[Track]) -> bool:
     """Whether play can begin: every rung and track has its first segment (or is complete without any)."""
     tracks = tuple(tracks)
-    return any(track.segments for track in tracks) and all(track.segments or track.complete for track in tracks)
+    return any(track.segments for track in tracks) and all(
+        track.segments or track.complete for track in tracks
+    )
 
 
 def contiguous(segments: Iterable[Segment]) -> tuple[Segment, ...]:
@@ -203,7 +211,9 @@ def cut(tracks: Sequence[Track]) -> tuple[Track, ...]:
     result = []
     for track in tracks:
         kept = tuple(s for s in track.segments if Fraction(s.start, track.timescale) < end)
-        result.append(replace(track, segments=kept, complete=track.complete and len(kept) == len(track.segments)))
+        result.append(
+            replace(track, segments=kept, complete=track.complete and len(kept) == len(track.segments))
+        )
     return tuple(result)
 
 
@@ -262,7 +272,9 @@ def decode(data: bytes) -> Timeline:
     try:
         document = json.loads(data)
         if document["format"] != FORMAT:
-            raise TimelineMalformed(f"Timeline format {document['format']} is newer than this program; update it.")
+            raise TimelineMalformed(
+                f"Timeline format {document['format']} is newer than this program; update it."
+            )
         return Timeline(
             video_id=document["video"],
             generation_id=document["generation"],
@@ -306,7 +318,9 @@ def peak_bit_rate(parts: Sequence[tuple[int, int]], timescale: int, target_durat
 
 
 def _bits_per_second(size: int, ticks: int, timescale: int) -> int:
-    return -(-size * 8 * timescale // max(ticks, 1))  # rounded up: a manifest must not promise less than it needs
+    return -(
+        -size * 8 * timescale // max(ticks, 1)
+    )  # rounded up: a manifest must not promise less than it needs
 
 
 def _fraction(value: Fraction) -> list[int]:
@@ -356,7 +370,8 @@ def _encode_track(track: Track) -> dict[str, Any]:
         "first": track.segments[0].number if track.segments else 1,
         "start": track.segments[0].start if track.segments else 0,
         "runs": [
-            [prefix_, [_encode_segment(s) for s in run]] for prefix_, run in groupby(track.segments, lambda s: s.prefix)
+            [prefix_, [_encode_segment(s) for s in run]]
+            for prefix_, run in groupby(track.segments, lambda s: s.prefix)
         ],
     }
 
