@@ -38,8 +38,9 @@ def create(
             created_at=now_ms(),
         )
         .on_conflict_do_nothing()
-    ).rowcount
-    if not added:
+        .returning(schema.accounts.c.id)
+    ).one_or_none()
+    if added is None:  # psycopg gives no row count for an insert
         raise Conflict("The login is taken.", code="login_taken")
     return get(tx, account_id)
 

@@ -50,7 +50,8 @@ def begin(
         "created_at": now,
         "expires_at": now + running_ms,
     }
-    if tx.execute(insert(tx, table).values(fresh).on_conflict_do_nothing()).rowcount:
+    added = insert(tx, table).values(fresh).on_conflict_do_nothing().returning(table.c.holder)
+    if tx.execute(added).one_or_none() is not None:  # psycopg gives no row count for an insert
         return Begun(holder)
     stored = load(Answer, tx.execute(select(table).where(*mine).with_for_update()).one())
     if stored.expires_at <= now:
