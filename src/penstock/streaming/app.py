@@ -14,7 +14,7 @@ from penstock.web_api.config import WebConfig
 from penstock.web_api.service import create_service
 
 
-def create_app(outputs: ObjectStore, keyring: Keyring, config: StreamingConfig, web: WebConfig) -> FastAPI:
+def create_app(config: StreamingConfig, web: WebConfig, *, outputs: ObjectStore, keyring: Keyring) -> FastAPI:
     """The service. It reads ``outputs`` and ``keyring`` and needs nothing else, no database above all."""
     app = create_service(
         web,

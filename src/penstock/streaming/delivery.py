@@ -98,10 +98,10 @@ async def _stream(
             next, pieces, b""
         )  # errors come with it, before the status is sent
         await exchange.start(status, headers)
-        while piece:
-            following = await anyio.to_thread.run_sync(next, pieces, b"")
-            await exchange.body(piece, more=bool(following))
+        while following := await anyio.to_thread.run_sync(next, pieces, b""):
+            await exchange.body(piece, more=True)
             piece = following
+        await exchange.body(piece)
 
 
 def _pieces(store: ObjectStore, item: Item, part: ByteRange) -> Generator[bytes, None, None]:
