@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     """TCP port to listen on; 0 lets the system choose one."""
 
     public_url: str | None = None
-    """Address that clients and players see, ``https://video.example.org``. None: ``http://`` with ``bind`` and ``port``.
-    Needed behind a proxy, as playback and upload addresses begin with it."""
+    """Address that clients and players see, ``https://video.example.org``: playback and upload addresses begin with it.
+    None: wherever a request came to, which is right unless a proxy in front changes name or scheme."""
 
     node: str = socket.gethostname().partition(".")[0].lower() or "localhost"
     """Name of this machine in claims, logs, metrics and ``/status``. Each machine of a cluster has its own."""
@@ -241,9 +241,10 @@ class Settings(BaseSettings):
         """The streaming service."""
         return _room("STREAMING", StreamingConfig, node=self.node)
 
-    def library(self, url: str) -> LibraryConfig:
-        """The library, which clients reach at ``url``."""
-        return _room("LIBRARY", LibraryConfig, public_url=url)
+    @cached_property
+    def library(self) -> LibraryConfig:
+        """The library."""
+        return _room("LIBRARY", LibraryConfig, public_url=self.public_url)
 
     def web(self, service: str) -> WebConfig:
         """What all HTTP services share, for the one of this name."""

@@ -1,4 +1,4 @@
-"""The HTTP services as applications, alone and as one. ``url`` is the address that clients see, without a path."""
+"""The HTTP services as applications, alone and as one."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +22,7 @@ STREAMING_PREFIXES = ("/stream",)
 OPERATIONS = ("/health", "/status", "/metrics", "/openapi.json")
 
 
-def upload(parts: Parts, _url: str) -> FastAPI:
+def upload(parts: Parts) -> FastAPI:
     """Uploads, status, history."""
     return create_upload(
         parts.settings.upload,
@@ -35,10 +35,10 @@ def upload(parts: Parts, _url: str) -> FastAPI:
     )
 
 
-def library(parts: Parts, url: str) -> FastAPI:
+def library(parts: Parts) -> FastAPI:
     """Videos, playback addresses, watch pages."""
     return create_library(
-        parts.settings.library(url),
+        parts.settings.library,
         parts.settings.web("library"),
         parts.settings.access,
         catalog=parts.catalog,
@@ -47,7 +47,7 @@ def library(parts: Parts, url: str) -> FastAPI:
     )
 
 
-def streaming(parts: Parts, _url: str) -> FastAPI:
+def streaming(parts: Parts) -> FastAPI:
     """Playback."""
     return create_streaming(
         parts.settings.streaming,
@@ -57,9 +57,9 @@ def streaming(parts: Parts, _url: str) -> FastAPI:
     )
 
 
-def web(parts: Parts, url: str) -> PrefixRouter:
+def web(parts: Parts) -> PrefixRouter:
     """All of them on one port: nothing proxies a segment, and clients see the paths that they see everywhere."""
-    uploads, playback, rest = upload(parts, url), streaming(parts, url), library(parts, url)
+    uploads, playback, rest = upload(parts), streaming(parts), library(parts)
     together = _operations(parts, (uploads, rest, playback))
     mounts: dict[str, FastAPI] = {
         **dict.fromkeys(UPLOAD_PREFIXES, uploads),
@@ -71,7 +71,7 @@ def web(parts: Parts, url: str) -> PrefixRouter:
 
 def document(parts: Parts) -> dict[str, Any]:
     """The one OpenAPI document of all services."""
-    return _merged(parts, (upload(parts, ""), library(parts, "http://localhost"), streaming(parts, "")))
+    return _merged(parts, (upload(parts), library(parts), streaming(parts)))
 
 
 def _operations(parts: Parts, services: Iterable[FastAPI]) -> FastAPI:

@@ -60,13 +60,13 @@ def _run_http(service: str, parts: Parts, listener: socket.socket, on_ready: Cal
     url = settings.public_url or settings.address(listener.getsockname()[1])
     if service != "streaming":  # which has no records
         first_start.prepare_records(parts)
-    makers: Mapping[str, Callable[[Parts, str], ASGIApp]] = {
+    makers: Mapping[str, Callable[[Parts], ASGIApp]] = {
         "web": apps.web,
         "upload": apps.upload,
         "library": apps.library,
         "streaming": apps.streaming,
     }
-    app = makers[service](parts, url)
+    app = makers[service](parts)
 
     def ready() -> None:
         log.info("service_ready", url=url, version=settings.version)
