@@ -20,6 +20,8 @@ from penstock.video.lifecycle import GenerationEvent, GenerationState, VideoEven
 advance = states.advance_generation  # the only way a generation's state changes
 lock = states.lock_generation
 
+_ALMOST = 0.99
+
 _UNFINISHED = (GenerationState.PLANNED, GenerationState.ENCODING)
 
 
@@ -106,14 +108,15 @@ def begin(
     plan_digest: str,
     tool_fingerprint: str | None,
     tracks: Sequence[NewTrack],
+    work_total: float,
     who: str,
     task_id: str | None = None,
     frames_total: int | None = None,
-    work_total: float = 0.0,
 ) -> Generation:
     """Starts encoding under a plan: the generation that does so is returned, and it need not be the one given.
 
-    ``plan`` is its JSON text. A retried generation whose plan's digest is equal goes on: finished tasks stay done, the others are queued again and
+    ``plan`` is its JSON text; ``work_total`` the estimated seconds of all its tasks, the ones to come included, as the
+    base of progress. A retried generation whose plan's digest is equal goes on: finished tasks stay done, the others are queued again and
     their attempts keep rising. Under another plan it ends and a new one takes its place. The video goes from
     ``uploaded`` to ``processing``; a ``ready`` one that is processed again stays.
     """
@@ -167,19 +170,24 @@ def record_scan(
 
 
 def refresh_progress(tx: Connection, generation_id: str) -> float:
-    """Derives progress from the tasks, under the lock: the share of the estimated work that is done. It never goes back."""
+    """Derives progress from the tasks, under the lock: the share of the estimated work that is done. It never goes back.
+
+    It stays below 1 until the timeline is frozen, as ``publish`` is queued last.
+    """
+    before = get(tx, generation_id)
+    if before.state is not GenerationState.ENCODING:  # without a plan nobody knows how much there is to do
+        return before.progress
     table = schema.tasks.c
-    done = case(
+    share = case(
         (table.state == TaskState.DONE, 1.0), (table.state == TaskState.CLAIMED, table.progress), else_=0.0
     )
     finished, planned = tx.execute(
         select(
-            func.coalesce(func.sum(table.work * done), 0.0), func.coalesce(func.sum(table.work), 0.0)
+            func.coalesce(func.sum(table.work * share), 0.0), func.coalesce(func.sum(table.work), 0.0)
         ).where(table.generation_id == generation_id)
     ).one()
-    before = get(tx, generation_id)
     total = max(before.work_total, planned)
-    progress = max(before.progress, min(finished / total, 1.0) if total > 0 else 0.0)
+    progress = max(before.progress, min(finished / total, _ALMOST) if total > 0 else 0.0)
     if progress > before.progress:
         generation = schema.generations
         tx.execute(generation.update().where(generation.c.id == generation_id).values(progress=progress))

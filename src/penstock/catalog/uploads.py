@@ -100,6 +100,16 @@ def advance_offset(tx: Connection, upload_id: str, *, expected: int, received: i
     return upload
 
 
+def prolong(tx: Connection, upload_id: str, *, life_ms: int) -> None:
+    """Keeps a session alive while one long request streams into it."""
+    table = schema.uploads
+    tx.execute(
+        table.update()
+        .where(table.c.id == upload_id, table.c.state == UploadState.OPEN)
+        .values(expires_at=now_ms() + life_ms)
+    )
+
+
 def declare(tx: Connection, upload_id: str, *, size: int | None = None, transport_data: Any = None) -> Upload:
     """Sets what was not known when the session was opened."""
     given = {"size": size, "transport_data": transport_data}

@@ -214,6 +214,19 @@ def claim_digest(tx: Connection, video: Video, sha256: str) -> Video | None:
     raise Conflict("The same source is being completed at this moment; try again.", code="concurrent_change")
 
 
+def settle_digest(tx: Connection, video_id: str, sha256: str) -> Video | None:
+    """Notes a digest that was computed after the upload; returns the owner's earlier video of the same source, if any."""
+    video = states.lock_video(tx, video_id)
+    tx.execute(
+        schema.videos.update()
+        .where(schema.videos.c.id == video_id)
+        .values(source_sha256=sha256, updated_at=clock.now(tx))
+    )
+    if video.state in {VideoState.FAILED, VideoState.DELETED} or video.dedupe_key is not None:
+        return None
+    return claim_digest(tx, video, sha256)
+
+
 def mark_playable(tx: Connection, video_id: str, generation_id: str, *, who: str) -> bool:
     """Notes that the published prefix of the current generation covers the first segments. True the first time."""
     video = states.lock_video(tx, video_id)
@@ -245,13 +258,13 @@ def delete(
     video = states.lock_video(tx, video_id)
     if video.state is VideoState.DELETED:
         return video
-    video = advance(tx, video_id, VideoEvent.DELETED, who=who, why=why, expected_version=expected_version)
     for generation in ids:
         tasks.cancel_all(tx, generation.id)
         if generation.state not in {GenerationState.CANCELLED, GenerationState.RETIRED}:
             states.advance_generation(
                 tx, generation.id, GenerationEvent.CANCELLED, who=who, why="video deleted"
             )
+    video = advance(tx, video_id, VideoEvent.DELETED, who=who, why=why, expected_version=expected_version)
     now = clock.now(tx)
     uploads = schema.uploads
     closed = tx.execute(
