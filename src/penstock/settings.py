@@ -9,14 +9,15 @@ import difflib
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
+from dataclasses import Field as DataclassField
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_type_hints
 from urllib.parse import quote, urlsplit
 
-from pydantic import ValidationError, create_model
+from pydantic import Field, ValidationError, create_model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from penstock.access.config import AccessConfig
@@ -82,8 +83,9 @@ class Settings(BaseSettings):
     """Address that clients and players see, ``https://video.example.org``: playback and upload addresses begin with it.
     None: wherever a request came to, which is right unless a proxy in front changes name or scheme."""
 
-    node: str = socket.gethostname().partition(".")[0].lower() or "localhost"
-    """Name of this machine in claims, logs, metrics and ``/status``. Each machine of a cluster has its own."""
+    node: str = Field(default_factory=lambda: socket.gethostname().partition(".")[0].lower() or "localhost")
+    """Name of this machine in claims, logs, metrics and ``/status``; its host name unless given. Each machine of a
+    cluster has its own."""
 
     database_url: str | None = None
     """``postgresql://USER:PASSWORD@HOST/NAME`` for many machines. None: a SQLite file in ``data``, for one."""
@@ -273,7 +275,7 @@ class _Room(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
 
 
-def settable(room: str) -> dict[str, Field[Any]]:
+def settable(room: str) -> dict[str, DataclassField[Any]]:
     """The fields of a room's configuration that the environment may set, by variable name."""
     config, derived = ROOMS[room]
     return {

@@ -32,7 +32,7 @@ class Profile(StrEnum):
 class Settings:
     """What an operator decides about every video. Changing one changes the plan's digest, so a retry plans anew."""
 
-    profile: Profile = Profile.BALANCED
+    profile: Profile = Profile.BALANCED  # ``speed`` or ``balanced``: how much work goes into each bit
     max_rung: int = 1080  # highest standard height; 1440 and 2160 cost two and four times 1080
     gop_seconds: Fraction = Fraction(2)  # between keyframes: how precisely a player can seek and switch
     segment_gops: int = 2  # keyframe intervals per segment: 4 s segments halve the requests of 2 s ones

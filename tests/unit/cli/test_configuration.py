@@ -1,0 +1,51 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.cli.configuration import Setting, as_page, describe, documentation
+from penstock.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Example:
+    """Both ways of documenting a field."""
+
+    below: int = 1
+    """What it means,
+    over two lines."""
+
+    beside: int = 2  # what it means
+
+
+def by_name(**overrides: str) -> dict[str, Setting]:
+    """All settings."""
+    return {setting.name: setting for setting in describe(Settings.load(**overrides))}
+
+
+def test_the_meaning_is_read_from_where_the_field_is_defined() -> None:
+    """A string below the field or a comment beside it, in one line."""
+    assert documentation(Example) == {"below": "What it means, over two lines.", "beside": "what it means"}
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """A field without a word about it is not finished."""
+    assert [setting.name for setting in by_name().values() if len(setting.meaning) < 20] == []
+
+
+def test_a_changed_setting_is_told_from_its_default() -> None:
+    """The present value stands beside the default."""
+    port = by_name(port="9000")["PENSTOCK_PORT"]
+    assert (port.default, port.value, port.changed) == ("8800", "9000", True)
+    assert not by_name()["PENSTOCK_ACCESS_ACTIVATION_DELAY"].changed
+
+
+def test_passwords_are_not_shown() -> None:
+    """What a screen or a bug report shows may be seen by anybody."""
+    url = "postgresql://me:hunter2@localhost/penstock"
+    assert by_name(database_url=url)["PENSTOCK_DATABASE_URL"].value == "postgresql://***@localhost/penstock"
+
+
+def test_the_page_of_the_documentation_is_up_to_date() -> None:
+    """It is written anew with: penstock settings --page > docs/configuration.md."""
+    assert (ROOT / "docs" / "configuration.md").read_text() == as_page(describe(Settings.load()))
