@@ -1,0 +1,121 @@
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.client import Client, ClientError
+from penstock.client.connection import Patience
+from tests.unit.client.scripted import Answer, Server, answer, hang_up
+
+CONTENT = bytes(range(256)) * 40
+PART = 4096
+PARTS = [
+    {
+        "number": n + 1,
+        "offset": n * PART,
+        "size": min(PART, len(CONTENT) - n * PART),
+        "url": f"/parts/{n + 1}?signature=s{n}",
+    }
+    for n in range(3)
+]
+INITIATED = {"upload_id": "u", "video_id": "v", "duplicate": False, "parts": PARTS[:1]}
+DONE = {"id": "v", "state": "uploaded", "duplicate": False, "size": len(CONTENT), "sha256": None}
+EXPIRED = {"detail": "The signed URL has expired.", "code": "signature_expired"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of three parts."""
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that follows a script."""
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """A client of it, in haste."""
+    with Client(
+        server.url, api_key="pst_key", patience=Patience(tries=4, first=0.01, longest=0.02)
+    ) as client:
+        yield client
+
+
+def bodies(server: Server, prefix: str) -> list[bytes]:
+    """What was sent to paths that begin so."""
+    return [body for _, path, _, body in server.seen if path.startswith(prefix)]
+
+
+def test_a_file_arrives_in_parts_with_its_digest_announced(
+    server: Server, client: Client, file: Path
+) -> None:
+    """Digest and size go first, so that bytes which are there already need not be sent; then every part, then the end."""
+    server.script += [answer(201, {**INITIATED, "parts": PARTS}), *[answer(200, {})] * 3, answer(200, DONE)]
+    steps: list[tuple[str, int]] = []
+    uploaded = client.upload(file, title="A clip", progress=lambda stage, done: steps.append((stage, done)))
+    assert uploaded.id == "v"
+    announced = json.loads(bodies(server, "/api/uploads/initiate")[0])
+    assert announced == {
+        "filename": "clip.mp4",
+        "size": len(CONTENT),
+        "sha256": hashlib.sha256(CONTENT).hexdigest(),
+        "transport": "direct",
+        "title": "A clip",
+    }
+    assert b"".join(b"".join(bodies(server, f"/parts/{n}")) for n in (1, 2, 3)) == CONTENT
+    assert json.loads(bodies(server, "/api/uploads/complete")[0]) == {"upload_id": "u"}
+    assert max(done for stage, done in steps if stage == "send") == len(CONTENT)
+
+
+@pytest.mark.parametrize("trouble", [hang_up, answer(503, {"detail": "x", "code": "unavailable"})])
+def test_a_part_that_breaks_is_sent_again_alone(
+    server: Server, client: Client, file: Path, trouble: Answer
+) -> None:
+    """The other parts are not repeated, and the progress ends at the file's size."""
+    server.script += [answer(201, INITIATED), trouble, answer(200, {}), answer(200, DONE)]
+    steps: list[int] = []
+    client.upload(file, progress=lambda stage, done: steps.append(done) if stage == "send" else None)
+    assert [len(body) for body in bodies(server, "/parts/1")] == [PART, PART]
+    assert steps[-1] == PART
+
+
+def test_an_address_that_expired_on_the_way_is_renewed(server: Server, client: Client, file: Path) -> None:
+    """A slow line outlives the signatures that it began with."""
+    fresh = {"missing": [{**PARTS[0], "url": "/parts/1?signature=fresh"}]}
+    server.script += [
+        answer(201, INITIATED),
+        answer(403, EXPIRED),
+        answer(200, fresh),
+        answer(200, {}),
+        answer(200, DONE),
+    ]
+    client.upload(file)
+    assert [path for _, path, _, _ in server.seen if path.startswith("/parts/")] == [
+        "/parts/1?signature=s0",
+        "/parts/1?signature=fresh",
+    ]
+
+
+def test_bytes_that_are_there_already_are_not_sent(server: Server, client: Client, file: Path) -> None:
+    """The server knows the digest; the answer names the video that has it."""
+    server.script.append(answer(200, {"upload_id": None, "video_id": "old", "duplicate": True}))
+    uploaded = client.upload(file)
+    assert (uploaded.id, uploaded.duplicate, len(server.seen)) == ("old", True, 1)
+
+
+def test_a_file_that_cannot_be_read_is_told_before_anything_is_sent(
+    server: Server, client: Client, tmp_path: Path
+) -> None:
+    """The error names the file."""
+    with pytest.raises(ClientError, match=r"nowhere\.mp4 cannot be read") as refusal:
+        client.upload(tmp_path / "nowhere.mp4")
+    assert (refusal.value.code, server.seen) == ("file_unreadable", [])
