@@ -11,8 +11,10 @@ const element = (name) => document.getElementById(name);
 const media = element("video");
 const quality = element("quality");
 
-let player = null;
-let renewals = 0;
+let player = null; // null until something can be played, and while a broken player waits for its successor
+let resume = { position: 0, playing: false }; // where the next player begins
+let following = false;
+let mediaErrors = 0;
 
 class Refused extends Error {
   constructor(problem) {
@@ -25,6 +27,7 @@ async function describe() {
   const query = grant ? `?${new URLSearchParams({ t: grant })}` : "";
   const response = await fetch(`/api/videos/${encodeURIComponent(id)}${query}`, { cache: "no-store" });
   const answer = await response.json();
+  if (response.status >= 500 || response.status === 429) throw new Error(answer.code); // worth another try
   if (!response.ok) throw new Refused(answer);
   return answer;
 }
@@ -63,35 +66,32 @@ function show(video) {
   if (video.poster && !media.poster) media.poster = video.poster;
 }
 
+// Looks at the video until nothing more will change, and starts playback as soon as there is something to play.
 async function follow() {
-  let again = true;
+  following = true;
   try {
     const video = await describe();
     show(video);
-    if (video.playback && !player) play(video.playback.hls, 0);
-    if (!player || !video.playback) say(player && video.state !== "failed" && video.state !== "deleted" ? "" : whyNotYet(video));
-    again = !FINAL.has(video.state);
+    if (!video.playback) say(whyNotYet(video));
+    else if (!player) play(video.playback.hls);
+    following = !FINAL.has(video.state);
   } catch (error) {
-    if (error instanceof Refused) {
-      say(error.code === "video_not_found" ? "There is no such video, or it is private." : error.message);
-      again = false;
-    } else if (!player) {
-      say("The server does not answer. Trying again …");
-    }
+    following = !(error instanceof Refused);
+    if (!following) say(error.code === "video_not_found" ? "There is no such video, or it is private." : error.message);
+    else if (!player) say("The server does not answer. Trying again …");
   }
-  if (again) setTimeout(follow, POLL_MS);
+  if (following) setTimeout(follow, POLL_MS);
 }
 
-function play(address, position) {
+function play(address) {
   say("");
   if (!Hls?.isSupported()) {
-    player = media;
-    media.src = address; // a browser that plays HLS by itself
-    media.currentTime = position;
+    player = media; // a browser that plays HLS by itself
+    media.src = address;
     return;
   }
   player = new Hls({
-    startPosition: position,
+    startPosition: resume.position,
     enableWorker: false, // segments are MP4 already; a worker would need a looser content security policy
     backBufferLength: 60,
     liveDurationInfinity: false, // the growing end is a real end: show it, and let it be sought
@@ -99,23 +99,45 @@ function play(address, position) {
   player.on(Hls.Events.MANIFEST_PARSED, offerQualities);
   player.on(Hls.Events.LEVEL_SWITCHED, (_event, data) => showRung(player.levels[data.level]));
   player.on(Hls.Events.FRAG_LOADED, (_event, data) => showNode(data.networkDetails));
-  player.on(Hls.Events.ERROR, recover);
+  player.on(Hls.Events.ERROR, (_event, data) => data.fatal && recover(data));
   player.loadSource(address);
   player.attachMedia(media);
+  if (resume.playing) media.play().catch(() => {}); // a browser may want a press of the button again
+}
+
+function recover(failure) {
+  if (failure.type === Hls.ErrorTypes.NETWORK_ERROR) {
+    // An address that expired during a long pause, or a server that went away: a fresh one goes on at the same place.
+    resume = { position: media.currentTime, playing: !media.paused };
+    player.destroy();
+    player = null;
+    say("The connection was lost. Trying again …");
+    if (!following) setTimeout(follow, POLL_MS);
+    following = true;
+  } else if (failure.type === Hls.ErrorTypes.MEDIA_ERROR && mediaErrors < 3) {
+    mediaErrors += 1;
+    player.recoverMediaError();
+  } else {
+    say(`This browser cannot play the video: ${failure.details}.`);
+  }
 }
 
 function offerQualities() {
   const chosen = quality.value;
   quality.replaceChildren(new Option("Auto", "-1"));
-  player.levels.forEach((level, index) => quality.add(new Option(`${level.height}p`, String(index))));
+  player.levels.forEach((level, index) => quality.add(new Option(rungName(level), String(index))));
   quality.value = chosen;
   quality.disabled = false;
+  if (chosen !== "-1") player.nextLevel = Number(chosen);
 }
+
+// A rung's name is the folder of its playlist: 1080p for wide and upright pictures alike.
+const rungName = (level) => new URL(level.url[0], location.href).pathname.split("/").at(-2);
 
 function showRung(level) {
   if (!level) return;
-  const name = level.height ? `${level.height}p` : "audio";
-  element("stat-rung").textContent = `${name}, ${Math.round(level.bitrate / 1000)} kbit/s`;
+  const size = level.width ? ` (${level.width}×${level.height})` : "";
+  element("stat-rung").textContent = `${rungName(level)}${size}, ${Math.round(level.bitrate / 1000)} kbit/s`;
 }
 
 function showNode(request) {
@@ -132,30 +154,8 @@ function showBuffer() {
   element("stat-buffer").textContent = `${ahead.toFixed(1)} s`;
 }
 
-async function recover(_event, data) {
-  if (!data.fatal) return;
-  const expired = data.response?.code === 403;
-  if (expired && renewals < 5) {
-    renewals += 1;
-    const position = media.currentTime;
-    player.destroy();
-    try {
-      const video = await describe();
-      if (video.playback) play(video.playback.hls, position);
-      else say(whyNotYet(video));
-    } catch (error) {
-      say(error.message);
-    }
-  } else if (data.type === Hls.ErrorTypes.MEDIA_ERROR && renewals < 5) {
-    renewals += 1;
-    player.recoverMediaError();
-  } else {
-    say(`Playback stopped: ${data.details}. Reload the page to try again.`);
-  }
-}
-
 quality.addEventListener("change", () => {
-  player.nextLevel = Number(quality.value);
+  if (player) player.nextLevel = Number(quality.value);
 });
 element("toggle").addEventListener("click", (event) => {
   const overlay = element("overlay");
