@@ -4,16 +4,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
 from penstock.video.errors import ConfigurationError
-
-
-def open_staging(store: ObjectStore) -> Staging:
-    """Where uploads to ``store`` lie until they are whole. Raises ``ConfigurationError`` for a store that has no such place."""
-    if not isinstance(store, LocalStore):
-        raise ConfigurationError("Uploads are staged on folder stores only.", code="storage_url_invalid")
-    return Staging(store)
 
 
 def open_store(url: str) -> ObjectStore:

@@ -40,7 +40,7 @@ Filename = Annotated[
     str, BeforeValidator(base_name), Field(min_length=1, max_length=255), AfterValidator(plain_text)
 ]
 ContentType = Annotated[str, Field(max_length=255, pattern=r"^[\x21-\x7e]+/[\x20-\x7e]+$")]
-Sha256 = Annotated[str, StringConstraints(to_lower=True), Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[0-9a-fA-F]{64}$")]
 UploadId = Annotated[str, Field(min_length=1, max_length=64, examples=[_UPLOAD_ID])]
 
 

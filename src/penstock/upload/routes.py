@@ -91,7 +91,7 @@ def routes(service: Parts) -> APIRouter:
 
 
 def _add_one_request(router: APIRouter, service: Parts) -> None:
-    caller = Annotated[Principal, Depends(service.authenticate)]
+    caller = Annotated[Principal, Depends(_uploader(service.authenticate))]
 
     @router.post(
         "",
@@ -119,7 +119,6 @@ def _add_one_request(router: APIRouter, service: Parts) -> None:
 
         The answer comes when the file is durable. The connection must hold; `initiate` offers what survives a break.
         """
-        authorize(principal, Action.UPLOAD)
         _refuse_encoded(request)
         given = {
             "filename": filename,
@@ -138,7 +137,7 @@ def _add_one_request(router: APIRouter, service: Parts) -> None:
 
 
 def _add_initiate(router: APIRouter, service: Parts) -> None:
-    caller = Annotated[Principal, Depends(service.authenticate)]
+    caller = Annotated[Principal, Depends(_uploader(service.authenticate))]
 
     @router.post(
         "/initiate",
@@ -151,7 +150,6 @@ def _add_initiate(router: APIRouter, service: Parts) -> None:
     )
     def initiate(principal: caller, body: Initiate, idempotency_key: Key = None) -> JSONResponse:
         """Opens an upload and says where its bytes go. The video exists from now on, as `pending`."""
-        authorize(principal, Action.UPLOAD)
         if body.transport == "tus":
             raise InvalidRequest(
                 "This server does not offer 'tus'; use 'direct' or 'put'.",
@@ -231,7 +229,7 @@ def _add_bytes(router: APIRouter, service: Parts) -> None:
 
 
 def _add_session(router: APIRouter, service: Parts) -> None:
-    caller = Annotated[Principal, Depends(service.authenticate)]
+    caller = Annotated[Principal, Depends(_uploader(service.authenticate))]
 
     @router.post("/complete", responses=problems.documented(InvalidRequest, *_OF_A_SESSION))
     def complete(principal: caller, body: messages.Complete) -> UploadedVideo:
@@ -259,6 +257,16 @@ def _add_session(router: APIRouter, service: Parts) -> None:
         """Cancels an open upload; its bytes are removed and its video is deleted. Repeating it is harmless."""
         context.note(upload_id=upload_id)
         service.sessions.cancel(principal, upload_id)
+
+
+def _uploader(authenticate: Authenticate) -> Authenticate:
+    """Who may upload at all: settled before a request is read any further, so that a stranger learns nothing from it."""
+
+    def uploader(principal: Annotated[Principal, Depends(authenticate)]) -> Principal:
+        authorize(principal, Action.UPLOAD)
+        return principal
+
+    return uploader
 
 
 async def _receive_upload(
