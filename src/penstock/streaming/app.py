@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.access.keyring import Keyring
+from penstock.storage.exercise import reach
 from penstock.storage.store import ObjectStore
 from penstock.streaming import routes
 from penstock.streaming.config import StreamingConfig
@@ -21,7 +22,7 @@ def create_app(config: StreamingConfig, web: WebConfig, *, outputs: ObjectStore,
         title="Penstock streaming",
         description="HLS and DASH playback of published videos.",
         routers=(),
-        checks={"outputs": lambda: _look_at(outputs)},
+        checks={"outputs": lambda: reach(outputs)},
     )
     _describe(app)
     app.add_middleware(_PlaybackFirst, playback=Playback(outputs, keyring, config))
@@ -52,8 +53,3 @@ def _describe(app: FastAPI) -> None:
         return described
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
-
-
-def _look_at(outputs: ObjectStore) -> None:
-    """Raises unless the store answers a listing; no object has this prefix, so the answer is short."""
-    next(outputs.list("status/"), None)

@@ -6,6 +6,7 @@ same answer. It knows nothing of videos, tokens or timelines.
 
 from collections.abc import Generator
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 
 import anyio.to_thread
@@ -21,9 +22,11 @@ from penstock.streaming.conditions import (
 from penstock.streaming.exchange import Exchange, Header
 from penstock.streaming.problems import ObjectDamaged, RangeNotSatisfiable
 from penstock.streaming.publication import Document, Item
+from penstock.video.errors import StorageUnavailable
 
 # No address with a token in it lives longer than a day, so a longer age would keep only copies that nobody can name.
 _IMMUTABLE = b"public, max-age=86400, immutable"
+_PATHS_REMEMBERED = 20_000  # about 300 bytes each
 
 
 async def send_document(exchange: Exchange, document: Document, cache_control: bytes) -> None:
@@ -40,69 +43,81 @@ async def send_document(exchange: Exchange, document: Document, cache_control: b
     await exchange.whole(200, [*headers, (b"content-type", document.media_type.encode())], body)
 
 
-async def send_object(exchange: Exchange, store: ObjectStore, item: Item) -> None:
-    """Sends an object or the range of it that is asked for.
+class Delivery:
+    """Sends the objects of one store."""
 
-    Raises :class:`RangeNotSatisfiable`, :class:`ObjectDamaged` and the store's errors before anything is sent.
-    """
-    asked, etag = exchange.headers, b'"%b"' % item.etag.encode()
-    headers: list[Header] = [(b"etag", etag), (b"cache-control", _IMMUTABLE), (b"accept-ranges", b"bytes")]
-    if not_modified(asked.get(b"if-none-match"), item.etag):
-        await exchange.bare(304, headers)
-        return
-    try:
-        part = requested_range(asked.get(b"range"), asked.get(b"if-range"), size=item.size, etag=item.etag)
-    except NotSatisfiable:
-        raise RangeNotSatisfiable(item.size) from None
-    headers.append((b"content-type", item.media_type.encode()))
-    path = _file(store, item)
-    if part is None:
-        headers.append((b"content-length", b"%d" % item.size))
-    else:
-        headers.append((b"content-length", b"%d" % (part.end - part.start)))
-        headers.append((b"content-range", b"bytes %d-%d/%d" % (part.start, part.end - 1, item.size)))
-    status = 200 if part is None else 206
-    if exchange.head:
-        await exchange.bare(status, headers)
-    elif part is None and path is not None and exchange.pathsend:
-        await exchange.start(status, headers)
-        await exchange.file(path, item.size)
-    else:
-        await _stream(exchange, store, item, part or ByteRange(0, item.size), status, headers)
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        # Keys are never reused, so where an object lies never changes; finding out costs ten calls to the file system.
+        self._local_path = lru_cache(maxsize=_PATHS_REMEMBERED)(store.local_path)
 
+    async def send(self, exchange: Exchange, item: Item) -> None:
+        """Sends an object or the range of it that is asked for.
 
-def _file(store: ObjectStore, item: Item) -> Path | None:
-    """The object as a file that is there and whole, None where the store is elsewhere.
+        Raises :class:`RangeNotSatisfiable`, :class:`ObjectDamaged` and the store's errors before anything is sent.
+        """
+        asked, etag = exchange.headers, b'"%b"' % item.etag.encode()
+        headers: list[Header] = [
+            (b"etag", etag),
+            (b"cache-control", _IMMUTABLE),
+            (b"accept-ranges", b"bytes"),
+        ]
+        if not_modified(asked.get(b"if-none-match"), item.etag):
+            await exchange.bare(304, headers)
+            return
+        try:
+            part = requested_range(
+                asked.get(b"range"), asked.get(b"if-range"), size=item.size, etag=item.etag
+            )
+        except NotSatisfiable:
+            raise RangeNotSatisfiable(item.size) from None
+        headers.append((b"content-type", item.media_type.encode()))
+        path = self._file(item)
+        if part is None:
+            headers.append((b"content-length", b"%d" % item.size))
+        else:
+            headers.append((b"content-length", b"%d" % (part.end - part.start)))
+            headers.append((b"content-range", b"bytes %d-%d/%d" % (part.start, part.end - 1, item.size)))
+        status = 200 if part is None else 206
+        if exchange.head:
+            await exchange.bare(status, headers)
+        elif part is None and path is not None and exchange.pathsend:
+            await exchange.start(status, headers)
+            await exchange.file(path, item.size)
+        else:
+            await self._stream(exchange, item, part or ByteRange(0, item.size), status, headers)
 
-    The server answers a file that it cannot open with a 404 of its own, so this is seen to before. Two or three calls
-    to the local file system, whose answers are in memory: a thread would cost more than they do.
-    """
-    path = store.local_path(item.key)
-    if path is None:
-        return None
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise ObjectMissing("There is no such object.") from None
-    if size != item.size:
-        raise ObjectDamaged("What is stored is not what was published.")
-    return path
+    def _file(self, item: Item) -> Path | None:
+        """The object as a file that is there and whole, None where the store is elsewhere.
 
+        The server answers a file that it cannot open with a 404 of its own, so this is seen to before. One call to the
+        local file system, whose answer is in memory: a thread would cost more than it does.
+        """
+        path = self._local_path(item.key)
+        if path is None:
+            return None
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise ObjectMissing("There is no such object.") from None
+        except OSError as error:
+            raise StorageUnavailable("The object store does not answer; try again.") from error
+        if size != item.size:
+            raise ObjectDamaged("What is stored is not what was published.")
+        return path
 
-async def _stream(
-    exchange: Exchange, store: ObjectStore, item: Item, part: ByteRange, status: int, headers: list[Header]
-) -> None:
-    """Piece by piece through this process; the next piece is read when the server has taken the one before."""
-    with closing(_pieces(store, item, part)) as pieces:
-        piece = await anyio.to_thread.run_sync(
-            next, pieces, b""
-        )  # errors come with it, before the status is sent
-        await exchange.start(status, headers)
-        while following := await anyio.to_thread.run_sync(next, pieces, b""):
-            await exchange.body(piece, more=True)
-            piece = following
-        await exchange.body(piece)
+    async def _stream(
+        self, exchange: Exchange, item: Item, part: ByteRange, status: int, headers: list[Header]
+    ) -> None:
+        """Piece by piece through this process; the next piece is read when the server has taken the one before."""
+        with closing(self._pieces(item, part)) as pieces:
+            # Errors come with the first piece, before the status is sent.
+            piece = await anyio.to_thread.run_sync(next, pieces, b"")
+            await exchange.start(status, headers)
+            while following := await anyio.to_thread.run_sync(next, pieces, b""):
+                await exchange.body(piece, more=True)
+                piece = following
+            await exchange.body(piece)
 
-
-def _pieces(store: ObjectStore, item: Item, part: ByteRange) -> Generator[bytes, None, None]:
-    yield from store.stream(item.key, start=part.start, end=part.end)
+    def _pieces(self, item: Item, part: ByteRange) -> Generator[bytes, None, None]:
+        yield from self._store.stream(item.key, start=part.start, end=part.end)

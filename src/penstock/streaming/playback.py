@@ -15,8 +15,9 @@ from penstock.access.keyring import Keyring
 from penstock.access.playback import PlaybackGrant
 from penstock.manifests import names
 from penstock.storage.store import ObjectMissing, ObjectStore
-from penstock.streaming import cmcd, delivery, metrics, routes
+from penstock.streaming import cmcd, metrics, routes
 from penstock.streaming.config import StreamingConfig
+from penstock.streaming.delivery import Delivery, send_document
 from penstock.streaming.exchange import Exchange
 from penstock.streaming.problems import NotPublished, ObjectDamaged, RangeNotSatisfiable
 from penstock.streaming.publication import Item, Publication, is_manifest, rung_height
@@ -46,7 +47,7 @@ class Playback:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``clock`` gives seconds since the Unix epoch, for the expiry of tokens."""
-        self._outputs = outputs
+        self._delivery = Delivery(outputs)
         self._keyring = keyring
         self._config = config
         self._clock = clock
@@ -126,7 +127,7 @@ class Playback:
             raise NotPublished("There is no such manifest.")
         request.version = publication.timeline.version
         growing = publication.timeline.state is TimelineState.GROWING
-        await delivery.send_document(request.exchange, document, _GROWING if growing else _COMPLETE)
+        await send_document(request.exchange, document, _GROWING if growing else _COMPLETE)
 
     async def _object(self, request: "_Request", target: Target, grant: PlaybackGrant) -> None:
         publication = await self._timelines.for_object(target.video_id, target.generation_id)
@@ -139,7 +140,7 @@ class Playback:
         tokens.check_height(grant, item.rung)
         request.height = item.rung
         try:
-            await delivery.send_object(request.exchange, self._outputs, item)
+            await self._delivery.send(request.exchange, item)
         except (ObjectMissing, ObjectDamaged) as error:
             await self._timelines.newest(target.video_id, target.generation_id)  # a tombstone explains it
             _log.error("object_unusable", code=error.code, key=item.key, video_id=target.video_id)
