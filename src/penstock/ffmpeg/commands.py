@@ -329,6 +329,10 @@ def _chunk_input(source: Path, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
         ),  # pinned like the encoder's: more helps little and takes from others
         "-copyts",  # absolute times are what makes every chunk land on the same grid
         "-noautorotate",  # the graph turns the picture, as the plan says
+        *(
+            "-reinit_filter",
+            "0",
+        ),  # where the picture's size changes on the way, scale follows; a new graph would restart
         *("-threads", threads),  # of the decoder
         *("-an", "-sn", "-dn"),  # nothing else is decoded
         *seek,

@@ -1,10 +1,12 @@
 """Looking at a source: what it is (``inspect``) and where its packets lie (``scan``)."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from penstock.ffmpeg import commands, probe
 from penstock.ffmpeg.packets import PacketReader
@@ -13,7 +15,7 @@ from penstock.ffmpeg.run import Finished, run
 from penstock.ffmpeg.sniff import Structure, sniff
 from penstock.ffmpeg.tools import Tools
 from penstock.video.errors import MediaError
-from penstock.video.media import SourceMedia, VideoStream
+from penstock.video.media import SkippedStream, SourceMedia
 from penstock.video.plan import Plan, ScanResult
 
 _SAMPLE = 500  # packets of all streams: five seconds and more of ordinary films, enough to tell 29.97 from 30
@@ -45,17 +47,7 @@ def inspect(tools: Tools, source: Path, *, cancel: Event | None = None) -> Sourc
     document = json.loads(answer)
     media = probe.read(document, size=source.stat().st_size, decodable=tools.decodable, limits=tools.config)
     media = replace(media, truncated=structure.truncated)
-    if media.video:
-        stream = media.video[0]
-        if probe.dolby_vision_profile(document, stream.index) == 5:
-            raise refused(Refusal.COLOUR_UNSUPPORTED)
-        order = next(
-            str(item.get("field_order")) for item in document["streams"] if item["index"] == stream.index
-        )
-        media = replace(
-            media, video=(_looked_at(tools, source, media, stream, order, cancel), *media.video[1:])
-        )
-    return media
+    return _with_pictures_seen(tools, source, media, document, cancel) if media.video else media
 
 
 def scan(tools: Tools, source: Path, plan: Plan, *, cancel: Event | None = None) -> ScanResult:
@@ -71,31 +63,35 @@ def scan(tools: Tools, source: Path, plan: Plan, *, cancel: Event | None = None)
     return result
 
 
-def _looked_at(
-    tools: Tools,
-    source: Path,
-    media: SourceMedia,
-    stream: VideoStream,
-    field_order: str,
-    cancel: Event | None,
-) -> VideoStream:
-    limits = tools.config
-    if stream.width * stream.height > limits.max_pixels:
+def _with_pictures_seen(
+    tools: Tools, source: Path, media: SourceMedia, document: Mapping[str, Any], cancel: Event | None
+) -> SourceMedia:
+    """The facts with what the first decoded pictures say in place of the header's word on them."""
+    stream = media.video[0]
+    if probe.dolby_vision_profile(document, stream.index) == 5:
+        raise refused(Refusal.COLOUR_UNSUPPORTED)
+    if stream.width * stream.height > tools.config.max_pixels:  # before anything is decoded
         raise refused(Refusal.TOO_LARGE, f"It is {stream.width} by {stream.height}.")
 
     def look(pictures: int, at: Fraction | None) -> probe.Look:
         command = commands.look(source, stream.index, pictures, at=None if at is None else float(at))
-        return probe.look(
-            run(tools, command, {}, cancel=cancel, deadline=_PATIENCE, keep=_report_size(pictures)).messages
-        )
+        size = _report_size(pictures)
+        return probe.look(run(tools, command, {}, cancel=cancel, deadline=_PATIENCE, keep=size).messages)
 
     first = look(_FEW, None)
-    corrected = probe.corrected(stream, first, limits)
-    if probe.may_be_interlaced(field_order, stream.codec) or first.flagged_top or first.flagged_bottom:
+    if first.pictures == 0 and not stream.width and media.audio:
+        # Not even a header of the pictures is there (a recording that begins in the middle): the sound remains.
+        lost = SkippedStream(stream.index, "video", "undecodable")
+        return replace(media, video=media.video[1:], skipped=(*media.skipped, lost))
+    seen = probe.corrected(stream, first, tools.config)
+    order = next(
+        str(item.get("field_order")) for item in document["streams"] if item["index"] == stream.index
+    )
+    if probe.may_be_interlaced(order, stream.codec) or first.flagged_top or first.flagged_bottom:
         # A little way in, where something moves; a beginning is often a black picture or a title.
-        seen = look(_MANY, None if media.duration is None else media.duration / 10)
-        corrected = replace(corrected, scan=(seen if seen.pictures else first).scan)
-    return corrected
+        many = look(_MANY, None if media.duration is None else media.duration / 10)
+        seen = replace(seen, scan=(many if many.pictures else first).scan)
+    return replace(media, video=(seen, *media.video[1:]))
 
 
 def _report_size(pictures: int) -> int:

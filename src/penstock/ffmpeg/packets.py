@@ -52,9 +52,8 @@ class PacketReader:
         )
 
     def _line(self, fields: list[bytes]) -> None:
-        if (
-            len(fields) > 1 and b"/" in fields[1]
-        ):  # a stream; further fields belong to its program or are empty
+        # A stream's line ends with its ticks, ``0,1/90000``; further fields belong to its program or are empty.
+        if len(fields) > 1 and b"/" in fields[1] and fields[1] != b"N/A":
             self._time_bases[int(fields[0])] = Fraction(fields[1].decode())
         elif len(fields) >= 5:
             self._packet(int(fields[0]), *fields[1:5])

@@ -193,13 +193,10 @@ class _Sorted:
             return "empty"
         if stream.get("codec_name") not in self._decodable:
             return "undecodable"
-        if kind == "video":
-            return None if stream.get("width") and stream.get("height") else "undecodable"
-        return (
-            None
-            if int(stream.get("channels", 0)) > 0 and int(stream.get("sample_rate", 0)) > 0
-            else "undecodable"
-        )
+        if kind == "video":  # its size may be 0 so far: the first decoded picture tells
+            return None
+        channels, rate = int(stream.get("channels", 0)), int(stream.get("sample_rate", 0))
+        return None if channels > 0 and rate > 0 else "undecodable"
 
 
 def _times_by_stream(document: Mapping[str, Any]) -> Mapping[int, list[Fraction]]:
