@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from penstock.catalog import schema
 from penstock.catalog.dialect import insert
 from penstock.catalog.records import InitSegment, NewTrack, SegmentRecord, TrackRecord, load
-from penstock.video import timeline
+from penstock.video import keys, timeline
 from penstock.video.errors import NotFound, ToolFailed
 from penstock.video.timeline import Keyframe, Segment, Track, TrackKind
 
@@ -156,8 +156,6 @@ def referenced(tx: Connection, prefix: str) -> bool:
 
 def referenced_keys(tx: Connection, prefix: str) -> set[str]:
     """The keys below an attempt's prefix that committed records refer to: segments, init segments, artefacts."""
-    from penstock.video import keys
-
     s, t, a = schema.segments, schema.tracks, schema.artefacts
     found = {
         keys.media_segment(prefix, row.track, row.number)
@@ -168,6 +166,22 @@ def referenced_keys(tx: Connection, prefix: str) -> set[str]:
     )
     found |= set(tx.execute(select(a.c.key).where(a.c.key.startswith(prefix, autoescape=True))).scalars())
     return {key for key in found if key}
+
+
+def forget(tx: Connection, generation_id: str) -> set[str]:
+    """Drops an ended generation's references and returns the attempts' prefixes that it referred to.
+
+    Another generation may refer to the same objects: :func:`referenced_keys` tells what of them is still needed.
+    """
+    s, t, a = schema.segments, schema.tracks, schema.artefacts
+    prefixes = set(
+        tx.execute(select(s.c.prefix).where(s.c.generation_id == generation_id).distinct()).scalars()
+    )
+    whole = set(tx.execute(select(t.c.init_key).where(t.c.generation_id == generation_id)).scalars())
+    whole |= set(tx.execute(select(a.c.key).where(a.c.generation_id == generation_id)).scalars())
+    for table in (s, t, a):
+        tx.execute(table.delete().where(table.c.generation_id == generation_id))
+    return prefixes | {keys.attempt_prefix_of(key) for key in whole if key}
 
 
 def totals(tx: Connection, generation_id: str) -> dict[str, tuple[int, int]]:

@@ -9,11 +9,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from penstock.catalog import clock, events, schema
+from penstock.catalog import clock, events, garbage, schema
 from penstock.catalog.records import Generation, Video, load
-from penstock.video import lifecycle
+from penstock.video import keys, lifecycle
 from penstock.video.errors import Conflict, NotFound
 from penstock.video.lifecycle import GenerationEvent, GenerationState, VideoEvent, VideoState
+
+_TOKEN_LIFE_MS = 25 * 3_600_000
+"""After this nobody plays an ended generation: a token that names it lives 24 h at most; an hour for clocks that differ."""
 
 
 def lock_video(tx: Connection, video_id: str) -> Video:
@@ -147,6 +150,16 @@ def advance_generation(
         task_id=task_id,
         data={"generation": before.number, **(data or {})},
     )
+    if target in lifecycle.FINAL_GENERATION_STATES:
+        timelines = keys.timeline_prefix(before.video_id, generation_id)
+        garbage.add(
+            tx,
+            "outputs",
+            timelines,
+            reason="generation_ended",
+            video_id=before.video_id,
+            delay_ms=_TOKEN_LIFE_MS,
+        )
     return lock_generation(tx, generation_id)
 
 

@@ -26,6 +26,12 @@ def attempt_prefix(video_id: str, task_id: str, attempt: int) -> str:
     return f"{video_id}/{task_id}.{attempt}/"
 
 
+def attempt_prefix_of(key: str) -> str:
+    """The :func:`attempt_prefix` that an output's key begins with."""
+    video_id, attempt, _ = key.split("/", 2)
+    return f"{video_id}/{attempt}/"
+
+
 def init_segment(prefix: str, track: str) -> str:
     """The initialisation segment of a rung or an audio track below an attempt's prefix."""
     return f"{prefix}{track}/init.mp4"
