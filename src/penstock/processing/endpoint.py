@@ -17,7 +17,7 @@ import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
-from penstock.video.errors import PenstockError
+from penstock.video.errors import ConfigurationError, PenstockError
 
 Check = Callable[[], None]  # raises where the dependency cannot be used
 
@@ -36,7 +36,10 @@ class Endpoint:
         checks: Mapping[str, Check],
         facts: Callable[[], Any],
     ) -> None:
-        """``constants`` are service, version and node; ``facts`` is what else ``/status`` tells. Raises ``OSError``."""
+        """``constants`` are service, version and node; ``facts`` is what else ``/status`` tells.
+
+        Raises ``ConfigurationError`` where the port cannot be had.
+        """
         started_at = datetime.now(UTC)
 
         def status() -> tuple[HTTPStatus, dict[str, Any]]:
@@ -53,7 +56,12 @@ class Endpoint:
         class Handler(_Handler):
             answers = {"/health": lambda: (HTTPStatus.OK, {"status": "ok"}), "/status": status}  # noqa: RUF012 - made per server
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Port {port} on {host} cannot be listened on ({error.strerror}); choose another for processing, or 0."
+            ) from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="endpoint", daemon=True)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from penstock.video.errors import StorageFull, StorageUnavailable
+from penstock.video.errors import StorageUnavailable
 
 _log = structlog.get_logger()
 
@@ -42,11 +42,3 @@ class Scratch:
     def free_bytes(self) -> int:
         """Room left on the scratch space's file system."""
         return shutil.disk_usage(self.folder).free
-
-
-def check_room(free: int | None, reserve: int) -> None:
-    """Raises :class:`StorageFull` where ``free`` is known and below ``reserve``."""
-    if free is not None and free < reserve:
-        raise StorageFull(
-            "Less disk space is free than the reserve asks for; processing waits until there is more."
-        )

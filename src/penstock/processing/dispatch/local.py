@@ -1,0 +1,124 @@
+"""Dispatch on one machine: free places are filled from the records, as soon as somebody rings.
+
+There is no queue beside the records, so there is none to lose. A ring, a freed place and a back-off that has passed all
+lead to the same look; a sweep finds what a lost ring announced.
+"""
+
+import threading
+
+import structlog
+
+from penstock.catalog import Catalog, claims, queue
+from penstock.catalog.claims import Outcome, RetryPolicy
+from penstock.processing import metrics, relay
+from penstock.processing.config import ProcessingConfig
+from penstock.processing.dispatch.doorbell import Listener
+from penstock.processing.lease import Lease
+from penstock.processing.relay import Candidate
+from penstock.processing.room import Room
+from penstock.processing.runs import Run, Runs
+from penstock.processing.worker import Worker
+from penstock.video.errors import CatalogUnavailable, Conflict, PenstockError
+
+_log = structlog.get_logger()
+
+_PAUSED = 2.0  # seconds between two looks while the disk is too full to work
+
+
+class LocalDispatch:
+    """Claims for this process and starts its runs."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        config: ProcessingConfig,
+        *,
+        runs: Runs,
+        lease: Lease,
+        worker: Worker,
+        room: Room,
+        listener: Listener,
+        policy: RetryPolicy,
+        fingerprint: str,
+    ) -> None:
+        self._catalog = catalog
+        self._config = config
+        self._runs = runs
+        self._lease = lease
+        self._worker = worker
+        self._room = room
+        self._listener = listener
+        self._policy = policy
+        self._fingerprint = fingerprint
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
+
+    def start(self) -> None:
+        """Begins to claim."""
+        self._thread.start()
+
+    def end(self, timeout: float) -> None:
+        """Claims nothing any more; what runs goes on. A claim being made gets ``timeout`` seconds to finish."""
+        self._ending.set()
+        self._listener.ring()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def fill(self) -> float:
+        """Fills the free places. Returns the seconds until another look makes sense without a ring."""
+        if not self._room.is_there():
+            return _PAUSED
+        while not self._ending.is_set():
+            with self._catalog.read() as tx:
+                found = relay.candidates(
+                    tx,
+                    self._runs,
+                    fingerprint=self._fingerprint,
+                    losses_alone=self._policy.alone_after_losses,
+                )
+                chosen = list(found)
+            claimed = [candidate for candidate in chosen if self._claim(candidate)]
+            if not claimed:
+                break
+        with self._catalog.read() as tx:
+            due = queue.next_due(tx)
+        return self._config.sweep if due is None else min(self._config.sweep, due / 1000)
+
+    def _claim(self, candidate: Candidate) -> bool:
+        """Whether the task is this process's now; then it runs."""
+        try:
+            with self._catalog.write() as tx:
+                claim = claims.claim(tx, candidate.task.id, self._lease.worker_id, policy=self._policy)
+        except Conflict:  # the lease ran out: this process was stopped for a while
+            self._lease.beat()
+            return False
+        if claim.outcome is not Outcome.TAKEN or claim.task is None:
+            return False  # another process was faster, or it was called off
+        task = claim.task
+        run = Run(task, candidate.lane, memory=candidate.memory, alone=claim.alone)
+        metrics.dispatch_seconds.labels(task.kind).observe(run.waited)
+        self._runs.add(run)
+        self._worker.start(run)
+        return True
+
+    def _run(self) -> None:
+        patience = 0.0
+        while not self._ending.is_set():
+            if self._listener.wait(patience):
+                self._look_at_claims()
+            try:
+                patience = self.fill()
+            except PenstockError as error:
+                level = _log.warning if isinstance(error, CatalogUnavailable) else _log.error
+                level("dispatch_failed", code=error.code, detail=error.detail)
+                patience = self._config.heartbeat
+            except Exception:  # noqa: BLE001 - logged with its traceback; the next look may succeed
+                _log.exception("dispatch_failed")
+                patience = self._config.heartbeat
+
+    def _look_at_claims(self) -> None:
+        """Whoever rang may have deleted what runs here: its tools end now, not at the next heartbeat."""
+        try:
+            self._lease.check()
+        except PenstockError as error:
+            _log.warning("claims_not_checked", code=error.code, detail=error.detail)

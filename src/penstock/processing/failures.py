@@ -1,0 +1,59 @@
+"""What an error means for the task that met it: try again, give up, or wait for something that is not its fault."""
+
+from dataclasses import dataclass
+
+from penstock.catalog.claims import RetryPolicy
+from penstock.processing.config import ProcessingConfig
+from penstock.video.errors import (
+    CatalogUnavailable,
+    Conflict,
+    PenstockError,
+    PermanentError,
+    StorageFull,
+    StorageUnavailable,
+    ToolError,
+)
+
+# Faults of the surroundings do not use up a task's tries: an outage of an hour must not fail every video it touches.
+# They do after so many attempts, or a single object that can never be read would be tried for ever.
+_PATIENCE = 50  # attempts; with the longest wait some hours
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt is recorded that failed. ``message`` is shown to users."""
+
+    code: str
+    message: str
+    permanent: bool
+    counted: bool
+
+
+def judge(error: Exception, *, attempt: int) -> Verdict:
+    """The verdict on what an attempt raised."""
+    if not isinstance(error, PenstockError):
+        return Verdict(
+            code="internal_error",
+            message="Processing stopped for an internal reason; the service's log says more.",
+            permanent=False,
+            counted=True,
+        )
+    surroundings = isinstance(error, StorageFull | StorageUnavailable | CatalogUnavailable | ToolError)
+    return Verdict(
+        code=error.code,
+        message=error.detail,
+        # A conflict is a race with another process: what it did is seen at the next attempt.
+        permanent=isinstance(error, PermanentError) and not isinstance(error, Conflict | ToolError),
+        counted=not surroundings or attempt >= _PATIENCE,
+    )
+
+
+def retry_policy(config: ProcessingConfig) -> RetryPolicy:
+    """The configured counts and waits as the records want them."""
+    return RetryPolicy(
+        max_failures=config.tries,
+        backoff_ms=round(config.retry_base * 1000),
+        backoff_limit_ms=round(config.retry_longest * 1000),
+        alone_after_losses=config.losses_alone,
+        dead_after_losses=config.losses_dead,
+    )

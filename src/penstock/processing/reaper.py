@@ -1,0 +1,86 @@
+"""What nobody will finish is taken up again: claims of vanished workers, uploads gone silent, plans without tools.
+
+Runs in every processing process. Each step looks again under its lock, so two reapers at once do no harm.
+"""
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from penstock.catalog import Catalog, claims, generations, uploads, workers
+from penstock.catalog.claims import RetryPolicy
+from penstock.catalog.words import TaskState, UploadState
+from penstock.processing import follow_ups, metrics
+from penstock.processing.publisher import Publisher
+
+_log = structlog.get_logger()
+
+_WHO = "reaper"
+# A plan whose tools no living worker has is given up only after a while: nodes that are being updated come back.
+_STRANDED_FOR = 30.0  # seconds
+
+
+class Reaper:
+    """One look at the records by :meth:`sweep`."""
+
+    def __init__(
+        self, catalog: Catalog, publisher: Publisher, policy: RetryPolicy, *, announce: Callable[[], None]
+    ) -> None:
+        self._catalog = catalog
+        self._publisher = publisher
+        self._policy = policy
+        self._announce = announce
+        self._stranded: dict[str, float] = {}  # generation: since when, on the monotonic clock
+
+    def sweep(self) -> int:
+        """Returns how many records it changed."""
+        changed = self._take_over() + self._expire_uploads() + self._plan_anew()
+        with self._catalog.write() as tx:
+            workers.forget(tx)
+        if changed:
+            self._announce()
+        return changed
+
+    def _take_over(self) -> int:
+        with self._catalog.read() as tx:
+            lost = claims.lost(tx)
+        count = 0
+        for task_id in lost:
+            with self._catalog.write() as tx:
+                task = claims.reap(tx, task_id, policy=self._policy)
+                if task is not None and task.state is TaskState.DEAD:
+                    follow_ups.derive(tx, task.generation_id)
+            if task is not None:
+                count += 1
+                metrics.losses.inc()
+                self._publisher.request(task.generation_id)
+        return count
+
+    def _expire_uploads(self) -> int:
+        with self._catalog.read() as tx:
+            expired = uploads.expired(tx)
+        ended = 0
+        for upload in expired:
+            with self._catalog.write() as tx:
+                ended += uploads.end(
+                    tx, upload.id, UploadState.EXPIRED, who=_WHO, why="nothing arrived for too long"
+                )
+        return ended
+
+    def _plan_anew(self) -> int:
+        """Generations that count on tools which are gone from every node begin again with the tools there are."""
+        now = time.monotonic()
+        with self._catalog.read() as tx:
+            stranded = {generation.id for generation in generations.stranded(tx)}
+        self._stranded = {generation_id: self._stranded.get(generation_id, now) for generation_id in stranded}
+        count = 0
+        for generation_id, since in self._stranded.items():
+            if now - since >= _STRANDED_FOR:
+                with self._catalog.write() as tx:
+                    generations.replan(
+                        tx, generation_id, who=_WHO, why="no node has the tools of its plan any more"
+                    )
+                self._publisher.request(generation_id)
+                count += 1
+        return count

@@ -1,0 +1,72 @@
+"""From the records to free places: which waiting task runs next, on this machine, at this moment.
+
+Fairness is decided over all waiting tasks by ``catalog.queue``; here it is cut to lanes, memory and neighbours. It claims
+nothing and keeps nothing: every look starts from the records, so whatever was announced, lost, repeated or reordered
+changes nothing.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from penstock.catalog import queue
+from penstock.catalog.records import Task
+from penstock.catalog.words import TaskKind
+from penstock.processing.runs import Runs
+from penstock.processing.slots import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Tasks that wait for the same places, in fair order."""
+
+    kinds: Collection[TaskKind]
+    urgent: bool | None
+    lanes: tuple[Lane, ...]  # whose places they may take, first choice first
+
+
+_LINES = (
+    _Line((TaskKind.INSPECT, TaskKind.TRANSCODE), True, (Lane.URGENT, Lane.ENCODE)),
+    _Line((TaskKind.AUDIO,), None, (Lane.AUDIO,)),
+    _Line((TaskKind.PUBLISH, TaskKind.SCAN, TaskKind.POSTER, TaskKind.CAPTIONS), None, (Lane.LIGHT,)),
+    _Line((TaskKind.TRANSCODE,), False, (Lane.ENCODE,)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A task that may be claimed for a free place."""
+
+    task: Task
+    lane: Lane
+    memory: int  # bytes it is expected to occupy
+
+
+def candidates(tx: Connection, runs: Runs, *, fingerprint: str, losses_alone: int) -> Iterator[Candidate]:
+    """Tasks for the places that are free, each line in fair order, what early play waits for first.
+
+    A task that has cost several workers runs with no neighbour: it is offered to an idle process, and a busy one takes
+    nothing more until it is idle.
+    """
+    free = dict(runs.free())
+    occupied, idle = runs.occupied(), not runs.now()
+    for line in _LINES:
+        places = sum(free[lane] for lane in line.lanes)
+        if not places:
+            continue
+        for task in queue.waiting(
+            tx, places, kinds=line.kinds, urgent=line.urgent, tool_fingerprint=fingerprint
+        ):
+            lane = next((lane for lane in line.lanes if free[lane]), None)
+            memory = int(task.payload.get("memory", 0))
+            # What does not fit keeps its turn, or smaller ones behind it would starve it.
+            if lane is None or (occupied and occupied + memory > runs.memory_budget):
+                break
+            if task.losses >= losses_alone:
+                if idle:
+                    yield Candidate(task, lane, memory)
+                return
+            free[lane] -= 1
+            occupied, idle = occupied + memory, False
+            yield Candidate(task, lane, memory)

@@ -1,0 +1,66 @@
+"""``transcode``: one chunk of every rung with one decode; all of it is recorded at once, or nothing."""
+
+import time
+
+from penstock.catalog import segments
+from penstock.processing import metrics
+from penstock.processing.attempt import Attempt
+from penstock.processing.tasks import chunk_tasks
+from penstock.processing.tasks.storing import Storing, storing
+from penstock.video.errors import ToolFailed
+from penstock.video.plan import Chunk, Plan
+
+
+def run(attempt: Attempt) -> None:
+    """Objects are durable as they appear; the commit names them and lengthens what can be published."""
+    plan = attempt.plan()
+    chunk = chunk_tasks.chunk_of(attempt, plan)
+    with attempt.parts.catalog.read() as tx:
+        pinned = {
+            t.name: t.init_sha256 for t in segments.tracks(tx, attempt.task.generation_id) if t.init_sha256
+        }
+    begun = time.monotonic()
+    with storing(attempt) as store:
+        attempt.parts.media.encode_chunk(
+            attempt.source(),
+            plan,
+            chunk,
+            attempt.scratch,
+            pinned=pinned,
+            on_init=store.init,
+            on_segment=store.segment,
+            on_progress=attempt.progressed,
+            cancel=attempt.run.cancel,
+        )
+        encoded = time.monotonic()
+        store.finish()
+    _check(store, plan, chunk)
+    with attempt.committing(result={"frames": chunk.frames}) as (tx, generation):
+        segments.record(tx, generation.id, store.segments, inits=store.inits)
+    _tell(attempt, plan, chunk, store, seconds=encoded - begun)
+
+
+def _check(store: Storing, plan: Plan, chunk: Chunk) -> None:
+    """Every rung has every segment of the chunk. Raises ``ToolFailed``."""
+    wanted = set(range(chunk.first_segment, chunk.first_segment + chunk.segments))
+    for rung in plan.rungs:
+        found = {segment.number for segment in store.segments if segment.track == rung.name}
+        if found != wanted:
+            raise ToolFailed(f"Segments of {rung.name} are missing.", code="segments_missing")
+
+
+def _tell(attempt: Attempt, plan: Plan, chunk: Chunk, store: Storing, *, seconds: float) -> None:
+    assert plan.grid is not None
+    media_seconds = float(chunk.frames / plan.grid.rate)
+    metrics.media_seconds.labels(attempt.task.kind).inc(media_seconds)
+    metrics.encode_speed.labels(attempt.task.kind).observe(media_seconds / max(seconds, 1e-3))
+    attempt.log.info(
+        "chunk_encoded",
+        chunk=chunk.index,
+        first_frame=chunk.first_frame,
+        frames=chunk.frames,
+        segments=len(store.segments),
+        bytes=sum(segment.size for segment in store.segments),
+        seconds=round(seconds, 3),
+        speed=round(media_seconds / max(seconds, 1e-3), 2),
+    )
