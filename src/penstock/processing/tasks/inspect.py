@@ -129,7 +129,7 @@ def _facts(media: SourceMedia, plan: Plan) -> dict[str, Any]:
         facts["duration_ms"] = int(plan.duration * 1000)
     if media.video:
         width, height = media.video[0].upright_size
-        facts |= {"width": round(width), "height": height}
+        facts |= {"width": round(width), "height": round(height)}
     return facts
 
 
