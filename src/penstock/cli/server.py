@@ -2,16 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from penstock.client import Client
-from penstock.settings import ClientSettings, Settings
+if TYPE_CHECKING:
+    from penstock.client import Client
 
 
-def connect() -> Client:
+def connect() -> "Client":
     """The client for the server that the settings name, else for the one that runs on the data folder, else the default.
 
     Raises :class:`penstock.video.errors.ConfigurationError` for settings that cannot be.
     """
+    from penstock.client import Client
+    from penstock.settings import ClientSettings, Settings
+
     settings, given = Settings.load(), ClientSettings()
     url = given.url or _running_on(settings.run_folder / "up.lock") or settings.address(settings.port)
     return Client(url, api_key=given.api_key or _read_key(settings.admin_key_file))

@@ -2,17 +2,21 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from penstock.cli.app import app
 from penstock.cli.server import connect
 from penstock.cli.terminal import Status, duration, err, examples, out, print_json, report, reporting
 from penstock.cli.videos import PANEL
-from penstock.client import Client, ClientError
-from penstock.client.models import Uploaded, Video
+from penstock.client import ClientError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from penstock.client import Client
+    from penstock.client.models import Uploaded, Video
 
 
 @app.command(
@@ -66,8 +70,10 @@ def upload(
 
 
 def _one(
-    client: Client, path: Path, title: str | None, visibility: str | None, *, again: bool, wait: bool
-) -> Video:
+    client: "Client", path: Path, title: str | None, visibility: str | None, *, again: bool, wait: bool
+) -> "Video":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     with Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -86,8 +92,8 @@ def _one(
 
 
 def _send(
-    client: Client, path: Path, bars: Progress, title: str | None, visibility: str | None, *, again: bool
-) -> Uploaded:
+    client: "Client", path: Path, bars: "Progress", title: str | None, visibility: str | None, *, again: bool
+) -> "Uploaded":
     try:
         total = path.stat().st_size
     except OSError as error:
@@ -103,7 +109,7 @@ def _send(
     return client.upload(path, title=title, visibility=visibility, allow_duplicate=again, progress=progress)
 
 
-def _watch(client: Client, video_id: str, bars: Progress) -> None:
+def _watch(client: "Client", video_id: str, bars: "Progress") -> None:
     bar = bars.add_task("processing", total=1.0, note="")
     playable = False
     for status in client.follow(video_id):
@@ -114,7 +120,7 @@ def _watch(client: Client, video_id: str, bars: Progress) -> None:
             err.print(f"[green]playable[/] penstock play-url {video_id}")
 
 
-def _print(path: Path, video: Video, *, waited: bool) -> None:
+def _print(path: Path, video: "Video", *, waited: bool) -> None:
     if not waited:
         out.print(f"{video.id}  {video.state}  {path.name}", markup=False)
         return

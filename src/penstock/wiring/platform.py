@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from penstock import supervisor, telemetry
+from penstock import telemetry
 from penstock.supervisor import DataLock, ProcessSpec, Supervisor
+from penstock.wiring import processes
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
 
-# Connections that the kernel completes and holds while no process accepts them: a restart of ``web`` with all players
-# coming back. The kernel lowers it to its own limit (net.core.somaxconn).
-BACKLOG = 4096
 # How long to wait for the children of a supervisor that was killed: a little more than they may take to end.
 ORPHANS_SECONDS = 15.0
-PORT_REMEDY = "Choose another with --port or PENSTOCK_PORT, or stop what uses it (see 'ss -ltnp')."
 
 log = structlog.get_logger()
 
@@ -37,7 +34,7 @@ def run(
     lock = DataLock.acquire(
         settings.run_folder / "up.lock", holder={"pid": os.getpid()}, patience=ORPHANS_SECONDS
     )
-    listener = supervisor.listen(settings.bind, settings.port, backlog=BACKLOG, remedy=PORT_REMEDY)
+    listener = processes.listen(settings)
     url = settings.address(listener.getsockname()[1])
     lock.describe({"pid": os.getpid(), "url": url})
     handle = telemetry.configure(settings.telemetry("supervisor", terminal=sys.stderr.isatty()))

@@ -10,11 +10,10 @@ import structlog
 
 from penstock import supervisor, telemetry
 from penstock.settings import Settings
-from penstock.wiring import first_start
-from penstock.wiring.parts import Parts
 
 if TYPE_CHECKING:
     from penstock.wiring.lifespan import ASGIApp
+    from penstock.wiring.parts import Parts
 
 SERVICES = ("web", "upload", "library", "streaming", "processing")
 # Connections that the kernel completes and holds while no process accepts them: a restart of ``web`` with all players
@@ -36,6 +35,10 @@ def run(
 
     Raises :class:`penstock.video.errors.PenstockError` where it cannot start.
     """
+    # Imported here and below: the parent of all processes reads this file too, and starts none of the services.
+    from penstock.wiring import first_start
+    from penstock.wiring.parts import Parts
+
     handle = telemetry.configure(settings.telemetry(service, terminal=sys.stderr.isatty()))
     try:
         first_start.make_folders(settings)
@@ -53,8 +56,8 @@ def listen(settings: Settings) -> socket.socket:
     return supervisor.listen(settings.bind, settings.port, backlog=BACKLOG, remedy=PORT_REMEDY)
 
 
-def _run_http(service: str, parts: Parts, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    from penstock.wiring import apps, server
+def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    from penstock.wiring import apps, first_start, server
 
     settings = parts.settings
     url = settings.public_url or settings.address(listener.getsockname()[1])
@@ -76,5 +79,24 @@ def _run_http(service: str, parts: Parts, listener: socket.socket, on_ready: Cal
     log.info("service_stopped")
 
 
-def _run_processing(parts: Parts, on_ready: Callable[[], None]) -> None:
-    raise NotImplementedError
+def _run_processing(parts: "Parts", on_ready: Callable[[], None]) -> None:
+    from penstock.ffmpeg.tools import discover
+    from penstock.processing.media import Media
+    from penstock.processing.service import ProcessingService
+    from penstock.wiring import first_start
+
+    settings = parts.settings
+    tools = discover(settings.ffmpeg)
+    log.info(
+        "tools_found", version=tools.version, fingerprint=tools.fingerprint, isolation=str(tools.isolation)
+    )
+    first_start.prepare_records(parts)
+    ProcessingService(
+        settings.processing,
+        catalog=parts.catalog,
+        sources=parts.sources,
+        outputs=parts.outputs,
+        media=Media(tools),
+        version=settings.version,
+        staging=parts.staging,
+    ).run(on_ready)
