@@ -1,7 +1,7 @@
 """The library's endpoints. Each asks ``authorize`` about what it found, and nothing else decides."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, status
 from sqlalchemy import Connection
@@ -45,6 +45,8 @@ Origin = Annotated[
         description="The playback addresses shall work on pages of this web origin only.",
     ),
 ]
+# Beside the API key: the way OpenAPI says that a credential is optional.
+_OPEN_TO_ANYONE: dict[str, list[dict[str, Any]]] = {"security": [{}]}
 
 
 def routes(
@@ -55,7 +57,11 @@ def routes(
     caller = Annotated[Principal, Depends(authenticate)]
     addressed = Annotated[Playback, Depends(playback.called_by)]
 
-    @router.get("/api/videos", responses=problems.documented(InvalidRequest, Unauthenticated, Forbidden))
+    @router.get(
+        "/api/videos",
+        responses=problems.documented(InvalidRequest, Unauthenticated, Forbidden),
+        openapi_extra=_OPEN_TO_ANYONE,
+    )
     def list_videos(
         principal: caller,
         playback: addressed,
@@ -76,7 +82,11 @@ def routes(
             catalog, playback, principal, _filter(principal, search, owner, state, sort), cursor, limit
         )
 
-    @router.get("/api/videos/{video_id}", responses=problems.documented(NotFound, Unauthenticated, Forbidden))
+    @router.get(
+        "/api/videos/{video_id}",
+        responses=problems.documented(InvalidRequest, NotFound, Unauthenticated, Forbidden),
+        openapi_extra=_OPEN_TO_ANYONE,
+    )
     def get_video(
         principal: caller,
         playback: addressed,
