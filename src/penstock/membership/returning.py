@@ -1,0 +1,88 @@
+"""Coming back after others declared this node dead: it first makes sure that it can be heard.
+
+A node whose link loses most packets, or carries them one way only, would otherwise die and return without end. It knows
+nothing of why it was declared dead.
+"""
+
+import math
+
+from penstock.membership.beliefs import Beliefs
+from penstock.membership.effects import ReturnDue
+from penstock.membership.members import Claim, NodeId
+from penstock.membership.messages import Ping
+from penstock.membership.node import Node
+from penstock.membership.precedence import Order
+
+ANSWERING_SHARE = (
+    0.8  # a link that loses 30 % each way passes once in six attempts, one that loses 80 % never
+)
+
+
+class Returning:
+    """Between hearing of one's own death and objecting to it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.beliefs: Beliefs | None = None  # set by the core: each needs the other
+        self._above: Order | None = None
+        self._attempt = 0
+        self._testing = False
+        self._asked: dict[int, NodeId] = {}
+        self._needed = 0
+
+    def declared_gone(self, said: Claim) -> None:
+        """Others hold this node for dead or departed at ``said.order``."""
+        first = self._above is None
+        self._above = max(self._above or said.order, said.order)
+        if first:
+            self._attempt = 0
+            self._test()
+
+    def acked(self, sender: NodeId, sequence: int) -> bool:
+        """One of those asked answers."""
+        if self._asked.get(sequence) != sender:
+            return False
+        del self._asked[sequence]
+        self._needed -= 1
+        if self._needed <= 0:
+            self._return()
+        return True
+
+    def due(self, attempt: int) -> None:
+        """Either the answers are overdue, or it is time for another attempt."""
+        if self._above is None or attempt != self._attempt:
+            return
+        if not self._testing:
+            self._test()
+            return
+        self._testing = False
+        config = self._node.config
+        pause = min(config.probe_interval * 2.0 ** min(attempt, 20), config.return_backoff)
+        self._attempt += 1
+        self._node.timer(self._node.now + pause, ReturnDue(self._attempt))
+
+    def reset(self) -> None:
+        """This node has stated itself anew for another reason."""
+        self._above = None
+        self._asked.clear()
+
+    def _test(self) -> None:
+        node = self._node
+        asked = node.members.sample(node.config.return_probes)
+        if not asked:
+            self._return()
+            return
+        self._testing = True
+        self._asked.clear()
+        self._needed = math.ceil(ANSWERING_SHARE * len(asked))
+        node.timer(node.now + node.config.probe_timeout, ReturnDue(self._attempt))
+        for record in asked:
+            sequence = node.next_sequence()
+            self._asked[sequence] = record.node
+            node.send(record.address, Ping(sequence, record.node), node=record.node)
+
+    def _return(self) -> None:
+        above, beliefs = self._above, self.beliefs
+        self.reset()
+        if above is not None and beliefs is not None:
+            beliefs.rise_above(above, "was declared gone, and is heard again")

@@ -1,0 +1,56 @@
+"""Suspicion: how long a member stands accused before it is declared dead (Lifeguard, section IV-B).
+
+The time shrinks from ``beta`` times the least to the least as independent accusers agree. This file knows numbers and
+ids; it accuses nobody and sends nothing.
+"""
+
+import math
+
+from penstock.membership.config import ProtocolConfig
+from penstock.membership.members import NodeId
+from penstock.membership.precedence import Order
+
+
+def least_timeout(config: ProtocolConfig, count: int) -> float:
+    """Seconds: ``alpha * max(1, log10 N) * probe_interval``; information needs O(log N) periods to reach everyone."""
+    return config.suspicion_alpha * max(1.0, math.log10(max(count, 1))) * config.probe_interval
+
+
+class Suspicion:
+    """One accusation that runs."""
+
+    __slots__ = ("_least", "_most", "_needed", "accusers", "order", "started")
+
+    def __init__(
+        self, config: ProtocolConfig, count: int, order: Order, by: NodeId | None, now: float
+    ) -> None:
+        """``count`` is N; ``by`` is None where only hearsay accuses.
+
+        Where fewer than K others could confirm, nothing is gained by waiting for them.
+        """
+        self.order = order
+        self.started = now
+        self.accusers = {by} if by is not None else set()
+        self._least = least_timeout(config, count)
+        self._needed = config.confirmations if count - 2 >= config.confirmations else 0
+        self._most = self._least * config.suspicion_beta
+
+    @property
+    def deadline(self) -> float:
+        """When the accused is declared dead unless it objects before."""
+        return self.started + self.timeout
+
+    @property
+    def timeout(self) -> float:
+        """``max - (max - min) * ln(C + 1) / ln(K + 1)``, C being accusers beside the first, at most K."""
+        if self._needed == 0:
+            return self._least
+        agreed = min(max(0, len(self.accusers) - 1), self._needed)
+        return self._most - (self._most - self._least) * math.log(agreed + 1) / math.log(self._needed + 1)
+
+    def confirm(self, by: NodeId) -> bool:
+        """True when ``by`` is a new accuser that still counts: then the others should hear of it too."""
+        if by in self.accusers or len(self.accusers) > self._needed:
+            return False
+        self.accusers.add(by)
+        return True
