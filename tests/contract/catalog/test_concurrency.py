@@ -101,6 +101,24 @@ def test_the_second_commit_waits_for_the_first(database: Database) -> None:
         assert other.result()
 
 
+def test_no_commit_looks_before_it_holds_the_generation(database: Database) -> None:
+    """Even one that has changed nothing yet keeps every other of its generation from deriving anything."""
+    catalogs = database.open(), database.open()
+    scene = scenes.encoding(catalogs[0])
+    first, second = (scenes.take(catalogs[0], chunk.id, scene.worker) for chunk in scene.chunks)
+    with ThreadPoolExecutor(1) as pool:
+        with catalogs[0].write() as tx:
+            claims.hold(tx, first.id, scene.worker.id, first.attempt)
+            hold = written(
+                catalogs[1], lambda tx: claims.hold(tx, second.id, scene.worker.id, second.attempt)
+            )
+            other = pool.submit(hold)
+            if database.kind == "postgresql":
+                _await_lock_waiter(database.url)
+            assert not other.done()
+        assert other.result()[0].id == second.id
+
+
 def _await_lock_waiter(url: str) -> None:
     """Returns once some connection of this database waits for a lock."""
     deadline = time.monotonic() + 30
