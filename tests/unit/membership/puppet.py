@@ -35,7 +35,7 @@ def node_id(number: int) -> NodeId:
 
 def address(number: int) -> Address:
     """Address of member ``number``."""
-    return Address(f"10.0.0.{number}", 7946)
+    return Address(f"10.0.{number >> 8}.{number & 255}", 7946)
 
 
 def record(number: int, *, order: Order = FIRST, state: State = State.ALIVE, data: bytes = b"") -> Record:
@@ -70,13 +70,19 @@ class Puppet:
     """Node 0, which knows members 1 to ``others``."""
 
     def __init__(
-        self, others: int = 0, config: ProtocolConfig | None = None, *, seed: int = 1, start: bool = True
+        self,
+        others: int = 0,
+        config: ProtocolConfig | None = None,
+        *,
+        identity: int = 0,
+        seed: int = 1,
+        start: bool = True,
     ) -> None:
         self.now = 0.0
         self.config = config or ProtocolConfig()
         self.core = Core(
             self.config,
-            Identity(node_id(0), "n0", address(0), 1),
+            Identity(node_id(identity), f"n{identity}", address(identity), 1),
             random.Random(seed),
             [record(number) for number in range(1, others + 1)],
         )
