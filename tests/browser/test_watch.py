@@ -1,0 +1,158 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page
+
+from penstock.client import Client
+from tests.cluster.running import Platform, eventually
+
+pytestmark = [pytest.mark.needs_chromium, pytest.mark.timeout(600)]
+
+# Notes what the media element goes through, from before the page's own script: where it plays and jumps, and each state
+# that the overlay showed meanwhile.
+_WITNESS = """
+window.seen = {times: [], jumps: [], states: [], messages: []};
+document.addEventListener("DOMContentLoaded", () => {
+  const media = document.getElementById("video");
+  const text = (id) => document.getElementById(id).textContent;
+  media.muted = true;
+  media.addEventListener("timeupdate", () => { seen.times.push(media.currentTime); seen.states.push(text("stat-state")); });
+  media.addEventListener("seeking", () => seen.jumps.push(media.currentTime));
+  new MutationObserver(() => seen.messages.push(text("message"))).observe(
+    document.getElementById("message"), {childList: true, characterData: true, subtree: true});
+});
+"""
+
+
+def until(page: Page, expression: str) -> Any:
+    """Waits until a JavaScript expression about the page is true; gives its value."""
+    return eventually(lambda: page.evaluate(expression), expression)
+
+
+def play(page: Page, rate: float) -> None:
+    """Presses play, at a multiple of the speed."""
+    page.evaluate(
+        "rate => { const media = document.getElementById('video'); media.playbackRate = rate; media.play(); }",
+        rate,
+    )
+
+
+def overlay(page: Page) -> dict[str, str]:
+    """What the statistics say."""
+    names = ("state", "rung", "buffer", "node")
+    return {name: page.locator(f"#stat-{name}").text_content() or "" for name in names}
+
+
+def ready(client: Client, clip: Path, visibility: str = "unlisted") -> str:
+    """A video that is completely processed."""
+    video_id = client.upload(clip, visibility=visibility).id
+    assert client.wait(video_id).state == "ready"
+    return video_id
+
+
+def test_a_video_plays_from_zero_to_its_end_while_it_is_processed(
+    platform: Platform, client: Client, page: Page, complaints: list[str], looped: Callable[[float], Path]
+) -> None:
+    """From 0, without a jump, on a playlist that grows under it; before that the page says what it waits for."""
+    clip = looped(60)
+    opened = client.connection.json(
+        "POST",
+        "/api/uploads/initiate",
+        body={
+            "filename": "clip.mp4",
+            "title": "A clip on its way",
+            "visibility": "unlisted",
+            "size": clip.stat().st_size,
+            "transport": "put",
+        },
+    )
+    page.add_init_script(_WITNESS)
+    page.goto(f"{platform.url}/watch/{opened['video_id']}")
+    until(page, "document.getElementById('message').textContent.includes('not complete yet')")
+    assert page.title().startswith("A clip on its way")
+
+    httpx.put(
+        str(httpx.URL(platform.url).join(opened["url"])), content=clip.read_bytes(), timeout=60
+    ).raise_for_status()
+    client.connection.json("POST", "/api/uploads/complete", body={"upload_id": opened["upload_id"]})
+    until(page, "document.getElementById('video').readyState >= 2")
+    assert page.evaluate("document.getElementById('video').currentTime") == 0
+    play(page, 4)
+    until(page, "seen.times.length > 3")
+    assert re.fullmatch(r"\d+p \(\d+.\d+\), \d+ kbit/s", overlay(page)["rung"])
+    assert re.fullmatch(r"\d+\.\d s", overlay(page)["buffer"])
+    assert overlay(page)["node"]
+
+    until(page, "document.getElementById('video').ended")
+    seen = page.evaluate("seen")
+    end, duration = page.evaluate("(v => [v.currentTime, v.duration])(document.getElementById('video'))")
+    assert seen["states"][0] == "processing"
+    assert seen["states"][-1] == "ready"
+    assert seen["times"][0] < 1
+    assert seen["times"] == sorted(seen["times"])
+    assert seen["jumps"] == []
+    assert end == pytest.approx(duration, abs=0.05)
+    assert duration == pytest.approx(60, abs=0.2)
+    frames = page.evaluate("document.getElementById('video').getVideoPlaybackQuality().totalVideoFrames")
+    assert frames > 0.9 * 60 * 24
+    assert complaints == []
+
+
+def test_a_private_video_needs_its_link(
+    platform: Platform, client: Client, page: Page, looped: Callable[[float], Path]
+) -> None:
+    """Its bare address says that there is nothing; the link that its owner has plays it to the end."""
+    video_id = ready(client, looped(5), "private")
+    page.goto(f"{platform.url}/watch/{video_id}")
+    until(page, "document.getElementById('message').textContent.startsWith('There is no such video')")
+    link = client.video(video_id).watch_url
+    assert link is not None
+    page.goto(link)
+    until(page, "document.getElementById('video').readyState >= 2")
+    play(page, 2)
+    until(page, "document.getElementById('video').ended")
+
+
+def test_playback_survives_the_end_of_the_server(
+    platform: Platform, client: Client, page: Page, looped: Callable[[float], Path]
+) -> None:
+    """The web process is killed while the page plays, with every buffer still to be filled: the page goes on by itself."""
+    video_id = ready(client, looped(60))
+    page.add_init_script(_WITNESS)
+    page.goto(f"{platform.url}/watch/{video_id}")
+    until(page, "document.getElementById('video').readyState >= 2")
+    platform.kill("web")
+    play(page, 4)
+    platform.wait_restarted("web", 2)
+    until(page, "document.getElementById('video').ended")
+    assert page.evaluate("document.getElementById('video').currentTime") == pytest.approx(60, abs=0.2)
+
+
+def test_the_page_is_used_by_keyboard_alone(
+    platform: Platform, client: Client, page: Page, looped: Callable[[float], Path]
+) -> None:
+    """Play, quality and statistics are reached with Tab and work with keys, and each says what it is."""
+    video_id = ready(client, looped(5))
+    page.goto(f"{platform.url}/watch/{video_id}")
+    until(page, "document.getElementById('video').readyState >= 2")
+    until(page, "!document.getElementById('quality').disabled")
+    page.locator("#video").focus()
+    page.keyboard.press("Space")
+    until(page, "!document.getElementById('video').paused")
+
+    until(page, "document.getElementById('quality').options.length > 1")
+    quality = page.get_by_label("Quality")
+    quality.focus()
+    page.keyboard.press("ArrowDown")
+    lowest = page.evaluate("document.getElementById('quality').selectedOptions[0].text")
+    assert re.fullmatch(r"\d+p", lowest)
+
+    button = page.get_by_role("button", name="Statistics")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "false"
+    assert not page.locator("#overlay").is_visible()
