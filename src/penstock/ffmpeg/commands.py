@@ -17,6 +17,10 @@ from penstock.video.tracks import AudioTrack, CaptionsTrack
 PROGRESS_PIPE = 3
 FIRST_OUTPUT_PIPE = 4
 
+# How many pictures may be decoded before one that is shown earlier. It is part of every init segment, so it is pinned:
+# two, because a B-frame may itself be referred to (x264's b-pyramid).
+REORDERED_PICTURES = 2
+
 # The containers that are opened at all. Nothing that names other files or addresses is among them: no playlist, no
 # concatenation script, no session description. FFmpeg matches any one of a demuxer's names.
 CONTAINERS = (
@@ -357,7 +361,8 @@ def _h264(preset: str, grid: Grid, rung: Rung) -> tuple[str, ...]:
             "-keyint_min",
             str(grid.gop_frames),
         ),  # a keyframe where every rung has one,
-        *("-x264-params", "scenecut=0:open-gop=0"),  # and nowhere else; nothing refers across it
+        # and nowhere else; nothing refers across it. B-frames as REORDERED_PICTURES counts on.
+        *("-bf", "3", "-x264-params", "scenecut=0:open-gop=0:b-pyramid=normal"),
         *("-threads", str(rung.threads)),  # the bytes depend on it
         *("-fps_mode", "passthrough"),  # the graph made the frames; none is to be added or dropped here
         *(
@@ -374,7 +379,10 @@ def _fragmented_video(grid: Grid) -> tuple[str, ...]:
             "-video_track_timescale",
             str(grid.timescale),
         ),  # a whole number of ticks per frame, in every chunk the same
-        *("-use_editlist", "0"),  # with signed composition offsets, decode and presentation begin together
+        *(
+            "-use_editlist",
+            "0",
+        ),  # signed composition offsets; fragments.py writes the edit list, alike in every chunk
         # One fragment per keyframe; frag_discont keeps the grid's own times instead of starting every chunk at 0.
         *("-movflags", "+cmaf+frag_keyframe+frag_discont+skip_trailer"),
         *("-flush_packets", "1"),  # what is complete leaves at once

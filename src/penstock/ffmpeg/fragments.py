@@ -2,6 +2,11 @@
 
 Bytes go in as they come from a pipe, values come out as soon as they are complete. Only what our own encoders write is
 understood: one track per file, ``moof`` and ``mdat`` in turn. No files, no processes.
+
+Pictures that are decoded in another order than shown need times for both. FFmpeg writes signed composition offsets,
+which is right by the book, but its own demuxer (and every player built on it) then shows all pictures late by the
+reordering. So the reader turns them into what everybody reads alike: unsigned offsets, larger by a constant delay, and
+an edit list that takes the delay back. Sound has the same kind of edit list for its encoder's priming.
 """
 
 import struct
@@ -17,6 +22,7 @@ _MAX_BOX = (
     256 << 20
 )  # bytes; a fragment of two seconds is far below, so a larger size is a broken length field
 _CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"})
+_OFFSETS = 0x800  # flag of ``trun``: composition offsets are there (section 8.8.8)
 _NON_SYNC = 0x0001_0000  # sample_is_non_sync_sample of the sample flags (section 8.8.3.1)
 
 
@@ -53,9 +59,13 @@ class Fragment:
 
 
 class FragmentReader:
-    """Feed it bytes, take what is complete. Raises :class:`FragmentMalformed` as soon as the form is wrong."""
+    """Feed it bytes, take what is complete. Raises :class:`FragmentMalformed` as soon as the form is wrong.
 
-    def __init__(self) -> None:
+    ``delay`` is in ticks, at least the longest reordering of the track's pictures; 0 leaves everything as it is.
+    """
+
+    def __init__(self, delay: int = 0) -> None:
+        self._delay = delay
         self._buffer = bytearray()
         self._ftyp = b""
         self._init: InitSegment | None = None
@@ -70,7 +80,7 @@ class FragmentReader:
             if kind == b"ftyp":
                 self._ftyp = raw
             elif kind == b"moov":
-                self._init, self._defaults = _read_moov(self._ftyp, raw)
+                self._init, self._defaults = _read_moov(self._ftyp, raw, self._delay)
                 yield self._init
             elif kind == b"moof":
                 self._moof = raw
@@ -102,7 +112,7 @@ class FragmentReader:
         if self._init is None or not self._moof:
             raise FragmentMalformed("The encoder wrote media data without its description.")
         moof, self._moof = self._moof, b""
-        return _read_fragment(moof, mdat, self._defaults)
+        return _read_fragment(moof, mdat, self._defaults, self._delay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +145,35 @@ def _only(boxes: dict[bytes, bytes], kind: bytes) -> bytes:
         raise FragmentMalformed(f"The encoder's output lacks the box '{kind.decode()}'.") from None
 
 
-def _read_moov(ftyp: bytes, moov: bytes) -> tuple[InitSegment, _Defaults]:
+def _read_moov(ftyp: bytes, moov: bytes, delay: int) -> tuple[InitSegment, _Defaults]:
     boxes = dict(_boxes(moov))
+    if delay:
+        if b"elst" in boxes or b"edts" in boxes:
+            raise FragmentMalformed("The encoder wrote an edit list where none was asked for.")
+        moov = _with_edit_list(moov, boxes[b"tkhd"], delay)
     mdhd, trex = _only(boxes, b"mdhd"), _only(boxes, b"trex")
     (timescale,) = _U32.unpack_from(mdhd, 28 if mdhd[8] == 1 else 20)  # version 1 has 64-bit times before it
     _, duration, size, flags = struct.unpack_from(">4I", trex, 16)
     init = InitSegment(ftyp + moov, timescale, _codecs(_only(boxes, b"stsd")))
     return init, _Defaults(duration, size, flags)
+
+
+def _with_edit_list(moov: bytes, tkhd: bytes, delay: int) -> bytes:
+    """The ``moov`` whose only track begins to be shown ``delay`` ticks after its first decode time (section 8.6.6)."""
+    # One edit at normal speed; duration 0 in a movie of fragments means all of it.
+    elst = struct.pack(">I4sIIIIHH", 28, b"elst", 0, 1, 0, delay, 1, 0)
+    edts = _BOX.pack(8 + len(elst), b"edts") + elst
+    trak = _child(moov, b"trak")
+    (trak_size,) = _U32.unpack_from(moov, trak)
+    place = trak + _child(moov[trak:], b"tkhd") + len(tkhd)
+    return (
+        _U32.pack(len(moov) + len(edts))
+        + moov[4:trak]
+        + _U32.pack(trak_size + len(edts))
+        + moov[trak + 4 : place]
+        + edts
+        + moov[place:]
+    )
 
 
 def _codecs(stsd: bytes) -> str:
@@ -178,26 +210,30 @@ def _mp4a(descriptors: bytes) -> str:
     raise FragmentMalformed("The encoder's audio description is not understood.")
 
 
-def _read_fragment(moof: bytes, mdat: bytes, defaults: _Defaults) -> Fragment:
+def _read_fragment(moof: bytes, mdat: bytes, defaults: _Defaults, delay: int) -> Fragment:
     if moof[12:16] != b"mfhd":
         raise FragmentMalformed("The encoder wrote a fragment without its number in front.")
     boxes = dict(_boxes(moof))
     tfdt, trun = _only(boxes, b"tfdt"), _only(boxes, b"trun")
     (start,) = (_U64 if tfdt[8] == 1 else _U32).unpack_from(tfdt, 12)
-    samples, data_offset = _read_trun(trun, _read_tfhd(_only(boxes, b"tfhd"), defaults))
+    run = _read_trun(trun, _read_tfhd(_only(boxes, b"tfhd"), defaults))
+    samples = run.samples
     if not samples:
         raise FragmentMalformed("The encoder wrote an empty fragment.")
     times, decode_time = [], start
     for sample in samples:
         times.append(decode_time + sample.composition_offset)
         decode_time += sample.duration
+    growth = 0
+    if delay:
+        moof, growth = _with_delay(moof, trun, run, delay)
     return Fragment(
         data=moof + mdat,
         start=start,
         duration=decode_time - start,
         times=tuple(times),
         starts_with_keyframe=not samples[0].flags & _NON_SYNC,
-        keyframe_length=data_offset + samples[0].size,
+        keyframe_length=run.data_offset + growth + samples[0].size,
     )
 
 
@@ -221,8 +257,17 @@ class _Sample:
     composition_offset: int
 
 
-def _read_trun(trun: bytes, defaults: _Defaults) -> tuple[list[_Sample], int]:
-    """Section 8.8.8: the samples, and where the first one's bytes lie from the beginning of the fragment."""
+@dataclass(frozen=True, slots=True)
+class _Run:
+    samples: list[_Sample]
+    data_offset: int  # of the first sample, from the beginning of the fragment
+    rows: int  # where the table of samples begins in the box
+    row: struct.Struct
+    columns: list[int]  # the flag of each
+
+
+def _read_trun(trun: bytes, defaults: _Defaults) -> _Run:
+    """Section 8.8.8: optional fields for all samples, then a row per sample with what differs from the defaults."""
     version_flags, count = struct.unpack_from(">2I", trun, 8)
     version, flags, offset = version_flags >> 24, version_flags & 0xFF_FFFF, 16
     data_offset = 0
@@ -233,21 +278,60 @@ def _read_trun(trun: bytes, defaults: _Defaults) -> tuple[list[_Sample], int]:
     if flags & 0x004:
         (first_flags,) = _U32.unpack_from(trun, offset)
         offset += 4
-    fields = [
-        (bit, kind) for bit, kind in ((0x100, "I"), (0x200, "I"), (0x400, "I"), (0x800, "iI"[version == 0]))
-    ]
-    row = struct.Struct(">" + "".join(kind for bit, kind in fields if flags & bit))
-    present = [bit for bit, _ in fields if flags & bit]
+    columns = [bit for bit in (0x100, 0x200, 0x400, _OFFSETS) if flags & bit]
+    row = struct.Struct(">" + "".join("i" if bit == _OFFSETS and version else "I" for bit in columns))
     samples = []
     for index in range(count):
-        values = dict(zip(present, row.unpack_from(trun, offset + index * row.size), strict=True))
-        sample_flags = first_flags if index == 0 and flags & 0x004 else values.get(0x400, defaults.flags)
+        values = dict(zip(columns, row.unpack_from(trun, offset + index * row.size), strict=True))
         samples.append(
             _Sample(
-                values.get(0x100, defaults.duration),
-                values.get(0x200, defaults.size),
-                sample_flags,
-                values.get(0x800, 0),
+                duration=values.get(0x100, defaults.duration),
+                size=values.get(0x200, defaults.size),
+                flags=first_flags if index == 0 and flags & 0x004 else values.get(0x400, defaults.flags),
+                composition_offset=values.get(_OFFSETS, 0),
             )
         )
-    return samples, data_offset
+    return _Run(samples, data_offset, offset, row, columns)
+
+
+def _with_delay(moof: bytes, trun: bytes, run: _Run, delay: int) -> tuple[bytes, int]:
+    """The ``moof`` with every composition offset larger by ``delay``, and by how many bytes it is longer."""
+    column = run.columns.index(_OFFSETS) if _OFFSETS in run.columns else None
+    growth = (
+        0 if column is not None else 4 * len(run.samples)
+    )  # nothing reordered so far: there is no such column
+    rows = bytearray()
+    for sample, row in zip(run.samples, run.row.iter_unpack(trun[run.rows :]), strict=True):
+        offset = sample.composition_offset + delay
+        if offset < 0:
+            raise FragmentMalformed("The encoder reorders pictures further than the plan allows for.")
+        kept = [value for position, value in enumerate(row) if position != column]
+        rows += struct.pack(f">{len(kept) + 1}I", *kept, offset)
+    flags = _U32.unpack_from(trun, 8)[0] & 0xFF_FFFF | _OFFSETS  # version 0: unsigned offsets
+    fields = bytearray(trun[12 : run.rows])  # the count, and the optional fields before the rows
+    if flags & 0x001:
+        struct.pack_into(">i", fields, 4, run.data_offset + growth)
+    changed = _BOX.pack(len(trun) + growth, b"trun") + _U32.pack(flags) + bytes(fields) + bytes(rows)
+    traf = _child(moof, b"traf")
+    place = traf + _child(moof[traf:], b"trun")
+    return (
+        _U32.pack(len(moof) + growth)
+        + moof[4:traf]
+        + _U32.pack(_U32.unpack_from(moof, traf)[0] + growth)
+        + moof[traf + 4 : place]
+        + changed
+        + moof[place + len(trun) :]
+    ), growth
+
+
+def _child(data: bytes, kind: bytes) -> int:
+    """Where the first child of this kind begins in the box that ``data`` starts with."""
+    offset = 8
+    while offset + 8 <= len(data):
+        size, found = _BOX.unpack_from(data, offset)
+        if found == kind:
+            return offset
+        if size < 8:
+            break
+        offset += size
+    raise FragmentMalformed(f"The encoder's output lacks the box '{kind.decode()}'.")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+from penstock.ffmpeg.commands import REORDERED_PICTURES
 from penstock.ffmpeg.fragments import Fragment, FragmentReader, InitSegment
 from penstock.ffmpeg.outputs import EncodedInit, EncodedSegment, EncodedTrack
 from penstock.video.errors import ToolFailed
@@ -38,6 +39,7 @@ class TrackWriter:
         pinned: str | None,
         on_init: OnInit | None,
         on_segment: OnSegment | None,
+        delay: int = 0,
     ) -> None:
         self._name = name
         self._folder = folder
@@ -45,7 +47,7 @@ class TrackWriter:
         self._pinned = pinned
         self._on_init = on_init
         self._on_segment = on_segment
-        self._reader = FragmentReader()
+        self._reader = FragmentReader(delay)
         self._init: EncodedInit | None = None
         self._segments: list[EncodedSegment] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +124,8 @@ class RungWriter(TrackWriter):
         on_init: OnInit | None,
         on_segment: OnSegment | None,
     ) -> None:
-        super().__init__(name, folder, grid.timescale, pinned, on_init, on_segment)
+        delay = grid.frame_ticks * REORDERED_PICTURES
+        super().__init__(name, folder, grid.timescale, pinned, on_init, on_segment, delay)
         self._grid = grid
         self._chunk = chunk
         self._next = chunk.first_frame  # on the grid
