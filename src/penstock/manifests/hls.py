@@ -4,6 +4,7 @@ Pure: a timeline in, text out, and each later version of a growing timeline only
 It knows no tokens and no servers; every URL is relative.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _HEAD = ("#EXTM3U", "#EXT-X-VERSION:7")
 # A growing playlist is live to a player, which would begin at its live edge, and it must begin at the beginning.
 _FROM_THE_START = "#EXT-X-START:TIME-OFFSET=0"
 _CAPTIONS_GROUP = "captions"
+_LAYOUT = re.compile(r" [57]\.1$")
 _YES = {True: "YES", False: "NO"}
 
 
@@ -201,7 +203,7 @@ def _audio_groups(tracks: Sequence[Track]) -> list[_AudioGroup]:
     choices: dict[tuple[str | None, str | None, int], dict[int, Track]] = defaultdict(dict)
     seen: Counter[tuple[str | None, str | None, int]] = Counter()
     for track in tracks:
-        shown, channels = (names.language(track.language), names.label(track.label)), track.channels or 0
+        shown, channels = (names.language(track.language), _sound(track)), track.channels or 0
         choices[*shown, seen[*shown, channels]][channels] = track
         seen[*shown, channels] += 1
     groups: dict[tuple[str, ...], tuple[int, list[Track]]] = {}  # layouts with the same members are one group
@@ -222,6 +224,12 @@ def _audio_groups(tracks: Sequence[Track]) -> list[_AudioGroup]:
         )
         for layout, members in groups.values()
     ]
+
+
+def _sound(track: Track) -> str | None:
+    """A label without the layout that it may name: "Director 5.1" is "Director" in another layout."""
+    label = names.label(track.label)
+    return _LAYOUT.sub("", label) if label and (track.channels or 0) > 2 else label
 
 
 def _titles(choices: Iterable[tuple[str | None, str | None]]) -> list[str]:

@@ -157,12 +157,13 @@ def test_stereo_and_surround_of_one_language_are_one_choice_in_two_groups() -> N
     tracks: list[Track] = [
         make.video(0),
         make.video(3),
-        make.audio(0, language="en", channels=2, default=True),
-        make.audio(1, language="en", channels=6),
+        make.audio(0, language="en", label="Director", channels=2, default=True),
+        make.audio(1, language="en", label="Director 5.1", channels=6),
         make.audio(2, language="fr", channels=2),
     ]
     playlist = m3u8.loads(hls.multivariant(make.timeline(tracks)))
     groups = media_groups(playlist, "AUDIO")
+    assert [[item.name for item in items] for items in groups.values()] == [["Director", "fr"]] * 2
     assert {name: [(i.uri, i.channels) for i in items] for name, items in groups.items()} == {
         "audio-2": [("audio-0/index.m3u8", "2"), ("audio-2/index.m3u8", "2")],
         "audio-6": [("audio-1/index.m3u8", "6"), ("audio-2/index.m3u8", "2")],
