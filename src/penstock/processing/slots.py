@@ -9,8 +9,6 @@ from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
-from penstock.catalog.records import Task
-from penstock.catalog.words import TaskKind
 from penstock.processing.config import ProcessingConfig
 from penstock.video.plan import Plan
 
@@ -29,25 +27,6 @@ class Lane(StrEnum):
     ENCODE = "encode"
     AUDIO = "audio"
     LIGHT = "light"
-
-
-def lane(kind: TaskKind, *, urgent: bool) -> Lane:
-    """Where a task runs."""
-    match kind:
-        case TaskKind.INSPECT:
-            return Lane.URGENT
-        case TaskKind.TRANSCODE:
-            return Lane.URGENT if urgent else Lane.ENCODE
-        case TaskKind.AUDIO:
-            return Lane.AUDIO
-        case _:
-            return Lane.LIGHT
-
-
-def lanes_of(task: Task) -> tuple[Lane, ...]:
-    """Lanes whose places a task may take, first choice first: what is urgent may use any encoder's place too."""
-    own = lane(task.kind, urgent=task.urgent)
-    return (own, Lane.ENCODE) if own is Lane.URGENT else (own,)
 
 
 def places(config: ProcessingConfig) -> Mapping[Lane, int]:

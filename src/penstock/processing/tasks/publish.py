@@ -76,7 +76,7 @@ def _check_objects(attempt: Attempt) -> int:
 def _tell(attempt: Attempt, video: Video, *, objects: int) -> None:
     seconds = stages.observe(video, "ready")
     attempt.log.info(
-        "video_frozen",
+        "video_finished",
         objects=objects,
         seconds=seconds,
         times_real_time=None

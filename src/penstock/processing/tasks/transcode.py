@@ -2,7 +2,11 @@
 
 import time
 
-from penstock.catalog import segments
+from sqlalchemy import Connection
+
+from penstock.catalog import garbage, segments
+from penstock.catalog.records import Generation
+from penstock.ffmpeg.outputs import EncodedInit
 from penstock.processing import metrics
 from penstock.processing.attempt import Attempt
 from penstock.processing.tasks import chunk_tasks
@@ -21,13 +25,18 @@ def run(attempt: Attempt) -> None:
         }
     begun = time.monotonic()
     with storing(attempt) as store:
+
+        def init(made: EncodedInit) -> None:
+            if made.track not in pinned:
+                store.init(made)
+
         attempt.parts.media.encode_chunk(
             attempt.source(),
             plan,
             chunk,
             attempt.scratch,
             pinned=pinned,
-            on_init=store.init,
+            on_init=init,
             on_segment=store.segment,
             on_progress=attempt.progressed,
             cancel=attempt.run.cancel,
@@ -37,6 +46,7 @@ def run(attempt: Attempt) -> None:
     _check(store, plan, chunk)
     with attempt.committing(result={"frames": chunk.frames}) as (tx, generation):
         segments.record(tx, generation.id, store.segments, inits=store.inits)
+        _discard_doubled(tx, generation, store)
     _tell(attempt, plan, chunk, store, seconds=encoded - begun)
 
 
@@ -47,6 +57,14 @@ def _check(store: Storing, plan: Plan, chunk: Chunk) -> None:
         found = {segment.number for segment in store.segments if segment.track == rung.name}
         if found != wanted:
             raise ToolFailed(f"Segments of {rung.name} are missing.", code="segments_missing")
+
+
+def _discard_doubled(tx: Connection, generation: Generation, store: Storing) -> None:
+    """Chunks that began together each stored the initialisation segments; the first to commit had its own recorded."""
+    recorded = {track.name: track.init_key for track in segments.tracks(tx, generation.id)}
+    for name, init in store.inits.items():
+        if recorded[name] != init.key:
+            garbage.add(tx, "outputs", init.key, reason="init_doubled", video_id=generation.video_id)
 
 
 def _tell(attempt: Attempt, plan: Plan, chunk: Chunk, store: Storing, *, seconds: float) -> None:
