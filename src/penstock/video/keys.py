@@ -61,7 +61,7 @@ def timeline_version(key: str) -> int:
     """The version that a timeline's key names."""
     name = key.rpartition("/")[2]
     stem, _, suffix = name.partition(".")
-    if suffix != "json" or len(stem) != _VERSION_DIGITS or not stem.isdigit():
+    if suffix != "json" or len(stem) != _VERSION_DIGITS or not (stem.isascii() and stem.isdigit()):
         raise PermanentError(
             "An object among the timeline versions does not follow the key layout.", code="key_malformed"
         )
