@@ -1,7 +1,7 @@
 """The timeline: the published list of a generation's segments, from which both manifests are written.
 
 A timeline version is an immutable object. Readers use the highest version and never step down; a later version only
-lengthens what an earlier one said. This file gives the value, its JSON form, the rule that cuts a growing timeline to
+lengthens what an earlier one said, or ends it. This file gives the value, its JSON form, the rule that cuts a growing timeline to
 the part that every track covers, and the check that one version may follow another. It knows no store and no clock.
 
 Times are integer ticks of the track's own ``timescale`` (ticks per second); sizes are bytes; an ``etag`` is the first
@@ -23,7 +23,11 @@ FORMAT = 1
 
 
 class TimelineState(StrEnum):
-    """``growing`` versions are followed by others; the three others are final."""
+    """What may follow a version: its ends are told by tombstones.
+
+    ``growing`` versions are followed by others. A tombstone (``failed``, ``deleted``) may follow any version and nothing
+    else a ``frozen`` one; after ``failed`` a retry may go on, and ``deleted`` is the end.
+    """
 
     GROWING = "growing"
     FROZEN = "frozen"
@@ -234,7 +238,13 @@ def check_successor(before: Timeline, after: Timeline) -> None:
         raise TimelineMalformed("The versions belong to different generations.")
     if after.version <= before.version:
         raise TimelineMalformed(f"Version {after.version} does not come after {before.version}.")
-    if after.state in (TimelineState.FAILED, TimelineState.DELETED):
+    if after.state is TimelineState.DELETED:
+        return
+    if after.state is TimelineState.FAILED and before.state is not TimelineState.DELETED:
+        return
+    if (
+        before.state is TimelineState.FAILED
+    ):  # a retry under the same plan; what it continues came before the failure
         return
     if before.state is not TimelineState.GROWING:
         raise TimelineMalformed(f"Nothing follows a timeline that is {before.state}.")
