@@ -74,7 +74,10 @@ class Playback:
             if exchange.status:
                 raise
             request.code = PenstockError.code
-            await exchange.problem(problems.unforeseen())
+            unforeseen = PenstockError(
+                "Something went wrong here. The log has it under this address's session."
+            )
+            await exchange.problem(problems.response_for(unforeseen))
         finally:
             self._record(request, time.perf_counter() - begun)
 
@@ -171,7 +174,9 @@ class Playback:
         said = cmcd.facts(exchange.query, exchange.headers)
         if said:
             facts["cmcd"] = said
-        if request.code is not None:
+        if not exchange.status:
+            _log.info("playback_abandoned", name=target.name, **facts)
+        elif request.code is not None:
             _log.info("playback_refused", code=request.code, name=target.name, **facts)
         elif request.kind == "manifest":
             _log.info("manifest_served", name=target.name, version=request.version, **facts)
