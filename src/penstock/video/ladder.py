@@ -47,24 +47,18 @@ def choose(
     a wide 1920x800 film is 1080p, and an upright 1080x1920 one too. Sources below 240p get one rung of their own size.
     """
     rungs: list[Rung] = []
+    factor = Fraction(0)  # of the highest rung so far
     for standard in STANDARD_HEIGHTS:
         fit = _fit(width, height, standard)
         if standard > max_rung or fit > _NEARLY:
             break
-        rungs.append(_rung(f"{standard}p", width, height, min(fit, Fraction(1)), rate, crf, threads))
-    largest = _fit(width, height, max_rung)
-    if not rungs or (
-        largest > 1 and min(width, height) > _WORTH_A_RUNG * min(rungs[-1].width, rungs[-1].height)
-    ):
-        own = _rung("", width, height, min(largest, Fraction(1)), rate, crf, threads)
-        rungs.append(_named_after_itself(own))
+        factor = min(fit, Fraction(1))
+        rungs.append(_rung(f"{standard}p", width, height, factor, rate, crf, threads))
+    if not rungs or (_fit(width, height, max_rung) > 1 and factor * _WORTH_A_RUNG < 1):
+        # Named like the standard rungs: after the height of the 16:9 box around the picture.
+        enclosing = max(min(width, height), max(width, height) * Fraction(9, 16))
+        rungs.append(_rung(f"{_even(enclosing)}p", width, height, Fraction(1), rate, crf, threads))
     return tuple(rungs)
-
-
-def named_height(name: str) -> int | None:
-    """The height that a rung's name says, by which limits go: 1080 for ``1080p``, of whatever shape the picture is."""
-    digits = name.removesuffix("p")
-    return int(digits) if digits.isascii() and digits.isdigit() else None
 
 
 def fitted(width: Fraction, height: Fraction, standard: int) -> tuple[int, int]:
@@ -95,18 +89,6 @@ def _rung(
         threads=threads
         if even_width * even_height > 400_000
         else 1,  # a small picture gains nothing from a second
-    )
-
-
-def _named_after_itself(rung: Rung) -> Rung:
-    return Rung(
-        name=f"{min(rung.width, rung.height)}p",
-        width=rung.width,
-        height=rung.height,
-        crf=rung.crf,
-        maxrate=rung.maxrate,
-        bufsize=rung.bufsize,
-        threads=rung.threads,
     )
 
 
