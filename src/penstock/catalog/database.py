@@ -4,6 +4,7 @@ Nothing above this file sees a database exception, and nothing here knows what t
 no file, network or media work happens inside one.
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -174,14 +175,12 @@ def _sqlite(url: URL, config: CatalogConfig) -> Engine:
 
 def _enter_wal(connection: Any, busy_timeout_ms: int) -> None:
     """Readers go on while one writes. The first change of mode does not wait for others by itself, so wait here."""
-    import sqlite3
-
     deadline = time.monotonic() + busy_timeout_ms / 1000
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
@@ -217,14 +216,17 @@ def _locked() -> CatalogUnavailable:
 def _translate(error: exc.DBAPIError) -> NoReturn:
     """Raises this program's error for the driver's; a fault of a statement itself is a bug and goes on as it is."""
     message = str(error.orig)
-    state = getattr(error.orig, "sqlstate", None)
-    if state == "53100" or "database or disk is full" in message:
+    state = getattr(error.orig, "sqlstate", None)  # PostgreSQL, appendix A of its manual
+    code = (
+        getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    )  # the primary result code, sqlite.org/rescode.html
+    if state == "53100" or code == sqlite3.SQLITE_FULL:
         raise StorageFull("The disk of the database is full; make room and try again.") from error
-    if state == "55P03" or "database is locked" in message or "database table is locked" in message:
+    if state == "55P03" or code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         raise _locked() from error
     if isinstance(error, exc.IntegrityError):
         raise Conflict("The change contradicts another record.", code="catalog_conflict") from error
-    if "not a database" in message or "malformed" in message:
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         raise PenstockError(
             "The database file is damaged or is none; restore it from a backup.", code="catalog_damaged"
         ) from error
@@ -232,6 +234,9 @@ def _translate(error: exc.DBAPIError) -> NoReturn:
         raise PenstockError(
             "The database has no tables yet; migrate it first.", code="catalog_not_migrated"
         ) from error
+    if code == sqlite3.SQLITE_ERROR:
+        raise error
     if isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated:
+        log.warning("catalog_unavailable", reason=message)  # for the operator: the answer names no host
         raise CatalogUnavailable("The database does not answer; try again.") from error
     raise error
