@@ -21,6 +21,7 @@ _U64 = struct.Struct(">Q")
 _MAX_BOX = (
     256 << 20
 )  # bytes; a fragment of two seconds is far below, so a larger size is a broken length field
+_MAX_SAMPLES = 100_000  # in a fragment of some seconds; more is a broken count
 _CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"})
 _OFFSETS = 0x800  # flag of ``trun``: composition offsets are there (section 8.8.8)
 _NON_SYNC = 0x0001_0000  # sample_is_non_sync_sample of the sample flags (section 8.8.3.1)
@@ -76,16 +77,12 @@ class FragmentReader:
         """Take in some bytes and give what they completed, in order."""
         self._buffer += data
         while (box := self._take_box()) is not None:
-            kind, raw = box
-            if kind == b"ftyp":
-                self._ftyp = raw
-            elif kind == b"moov":
-                self._init, self._defaults = _read_moov(self._ftyp, raw, self._delay)
-                yield self._init
-            elif kind == b"moof":
-                self._moof = raw
-            elif kind == b"mdat":
-                yield self._fragment(raw)
+            try:
+                item = self._understand(*box)
+            except (struct.error, IndexError, ValueError) as error:
+                raise FragmentMalformed("The encoder wrote a box that contradicts itself.") from error
+            if item is not None:
+                yield item
 
     def close(self) -> None:
         """Say that no bytes will follow. Raises :class:`FragmentMalformed` if something was left incomplete."""
@@ -108,11 +105,20 @@ class FragmentReader:
         del self._buffer[:size]
         return kind, raw
 
-    def _fragment(self, mdat: bytes) -> Fragment:
-        if self._init is None or not self._moof:
-            raise FragmentMalformed("The encoder wrote media data without its description.")
-        moof, self._moof = self._moof, b""
-        return _read_fragment(moof, mdat, self._defaults, self._delay)
+    def _understand(self, kind: bytes, raw: bytes) -> InitSegment | Fragment | None:
+        if kind == b"ftyp":
+            self._ftyp = raw
+        elif kind == b"moov":
+            self._init, self._defaults = _read_moov(self._ftyp, raw, self._delay)
+            return self._init
+        elif kind == b"moof":
+            self._moof = raw
+        elif kind == b"mdat":
+            if self._init is None or not self._moof:
+                raise FragmentMalformed("The encoder wrote media data without its description.")
+            moof, self._moof = self._moof, b""
+            return _read_fragment(moof, raw, self._defaults, self._delay)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,7 @@ def _read_moov(ftyp: bytes, moov: bytes, delay: int) -> tuple[InitSegment, _Defa
     if delay:
         if b"elst" in boxes or b"edts" in boxes:
             raise FragmentMalformed("The encoder wrote an edit list where none was asked for.")
-        moov = _with_edit_list(moov, boxes[b"tkhd"], delay)
+        moov = _with_edit_list(moov, _only(boxes, b"tkhd"), delay)
     mdhd, trex = _only(boxes, b"mdhd"), _only(boxes, b"trex")
     (timescale,) = _U32.unpack_from(mdhd, 28 if mdhd[8] == 1 else 20)  # version 1 has 64-bit times before it
     _, duration, size, flags = struct.unpack_from(">4I", trex, 16)
@@ -270,6 +276,8 @@ def _read_trun(trun: bytes, defaults: _Defaults) -> _Run:
     """Section 8.8.8: optional fields for all samples, then a row per sample with what differs from the defaults."""
     version_flags, count = struct.unpack_from(">2I", trun, 8)
     version, flags, offset = version_flags >> 24, version_flags & 0xFF_FFFF, 16
+    if count > _MAX_SAMPLES:
+        raise FragmentMalformed(f"The encoder wrote a fragment of {count} samples.")
     data_offset = 0
     if flags & 0x001:
         (data_offset,) = struct.unpack_from(">i", trun, offset)

@@ -57,7 +57,8 @@ def _limit(options: dict[str, Any]) -> None:
     }
     for limit, value in limits.items():
         with contextlib.suppress(OSError, ValueError):  # macOS has no address space limit; a lower one stays
-            resource.setrlimit(limit, (value, value))
+            # A second above, or the kernel kills without the signal that tells why.
+            resource.setrlimit(limit, (value, value + 1 if limit == resource.RLIMIT_CPU else value))
     # Where memory runs out, the kernel takes this process and not the worker. (No pathlib here: it is slow to load.)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
         score.write("500")

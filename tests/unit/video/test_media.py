@@ -10,7 +10,7 @@ from tests.unit.video.sources import picture, sound, source, subtitles
 def test_a_picture_on_its_side_is_measured_upright_with_square_pixels() -> None:
     """The pixel's shape belongs to the stored picture, and what was its width becomes the height."""
     stored = picture(width=720, height=576, sample_aspect=Fraction(16, 15), rotation=90)
-    assert stored.upright_size == (576, 768)
+    assert stored.upright_size == (Fraction(576), Fraction(768))
 
 
 @pytest.mark.parametrize(

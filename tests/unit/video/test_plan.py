@@ -49,12 +49,14 @@ def test_an_ordinary_film_gets_the_usual_plan() -> None:
     """Two seconds between keyframes, four per segment, whole ticks per frame, all rungs, stereo sound."""
     made = planned()
     assert made.grid is not None
-    assert (made.grid.rate, made.grid.timescale, made.grid.frame_ticks) == (25, 10_000, 400)
+    assert made.grid.rate == 25
+    assert (made.grid.timescale, made.grid.frame_ticks) == (10_000, 400)
     assert (made.grid.gop_frames, made.grid.segment_frames) == (50, 100)
     assert [rung.name for rung in made.rungs] == ["240p", "360p", "480p", "720p"]
     assert [(track.name, track.channels, track.default) for track in made.audio] == [("audio-0", 2, True)]
     assert made.target_duration == 4
-    assert (made.origin, made.duration) == (0, 600)
+    assert made.origin == 0
+    assert made.duration == 600
 
 
 @pytest.mark.parametrize("rate", [Fraction(25, 2), Fraction(15), NTSC, Fraction(48), Fraction(90000, 3001)])
