@@ -109,7 +109,13 @@ def _consequences(before: Video, event: VideoEvent, target: VideoState, now: int
             )
             return {"started_at": now, **cleared}
         case _ if target is VideoState.DELETED:
-            return {"deleted_at": now, "playable": False, "dedupe_key": None}
+            return {
+                "deleted_at": now,
+                "playable": False,
+                "dedupe_key": None,
+                "error_code": None,
+                "error_message": None,
+            }
     return {}
 
 
