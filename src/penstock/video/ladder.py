@@ -67,12 +67,6 @@ def named_height(name: str) -> int | None:
     return int(digits) if digits.isascii() and digits.isdigit() else None
 
 
-def named_height(name: str) -> int | None:
-    """The height that a rung's name says, by which limits go: 1080 for ``1080p``, of whatever shape the picture is."""
-    digits = name.removesuffix("p")
-    return int(digits) if digits.isascii() and digits.isdigit() else None
-
-
 def fitted(width: Fraction, height: Fraction, standard: int) -> tuple[int, int]:
     """The even size that a picture takes in the box of a standard height, never larger than the picture."""
     factor = min(_fit(width, height, standard), Fraction(1))
