@@ -13,6 +13,7 @@ from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
 from penstock.upload import routes, status, urls
 from penstock.upload.config import UploadConfig
+from penstock.upload.lingering import Lingering
 from penstock.upload.sessions import Sessions
 from penstock.upload.transfers import Transfers
 from penstock.upload.urls import Urls
@@ -49,7 +50,7 @@ def create_app(
         await run_sync(sessions.sweep)
         yield
 
-    return create_service(
+    app = create_service(
         web,
         title="Penstock uploads",
         description="Uploading videos, acknowledged when durable; their status and their history.",
@@ -58,6 +59,8 @@ def create_app(
         streams_body=_streams_body,
         lifespan=lifespan,
     )
+    app.add_middleware(Lingering)
+    return app
 
 
 def _streams_body(method: str, path: str) -> bool:

@@ -1,0 +1,36 @@
+"""The upload service in a process of its own, on SQLite and a folder, as it is really served: what ``server`` starts."""
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+from penstock.access.keyring import Keyring
+from penstock.catalog import Catalog, CatalogConfig
+from penstock.storage.local import LocalStore
+from penstock.storage.staging import Staging
+from penstock.upload.app import create_app
+from penstock.upload.config import UploadConfig
+from penstock.web_api.config import WebConfig
+from penstock.wiring.server import serve
+
+
+def main(folder: Path, database_url: str, config: UploadConfig) -> None:
+    """Serves until killed; the first line of output says where."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    sources = LocalStore(folder / "sources")
+    app = create_app(
+        config,
+        WebConfig(service="upload", version="1.0", node="here"),
+        catalog=Catalog.open(CatalogConfig(url=database_url)),
+        keyring=Keyring(folder / "keyring.json"),
+        sources=sources,
+        staging=Staging(sources),
+        announce=lambda: None,
+    )
+    serve(app, listener, on_ready=lambda: print("port", port, flush=True))  # noqa: T201 - read by the test
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], UploadConfig(**json.loads(sys.argv[3])))
