@@ -22,7 +22,7 @@ _MAX_BOX = (
     256 << 20
 )  # bytes; a fragment of two seconds is far below, so a larger size is a broken length field
 _MAX_SAMPLES = 100_000  # in a fragment of some seconds; more is a broken count
-_CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"})
+_CONTAINERS = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"})
 _OFFSETS = 0x800  # flag of ``trun``: composition offsets are there (section 8.8.8)
 _NON_SYNC = 0x0001_0000  # sample_is_non_sync_sample of the sample flags (section 8.8.3.1)
 
@@ -39,6 +39,9 @@ class InitSegment:
 
     data: bytes
     timescale: int  # ticks per second of the track's media
+    media_time: (
+        int  # decode time at which the show begins, from the edit list: a delay of pictures, priming of sound
+    )
     codecs: str  # RFC 6381: ``avc1.64001f``, ``mp4a.40.2``
 
 
@@ -49,7 +52,7 @@ class Fragment:
     data: bytes
     start: int  # decode time of the first sample (``tfdt``)
     duration: int
-    times: tuple[int, ...]  # presentation time of each sample, in decode order
+    times: tuple[int, ...]  # when each sample is shown, the edit list applied, in decode order
     starts_with_keyframe: bool
     keyframe_length: int  # bytes from the beginning through the end of the first sample
 
@@ -117,7 +120,9 @@ class FragmentReader:
             if self._init is None or not self._moof:
                 raise FragmentMalformed("The encoder wrote media data without its description.")
             moof, self._moof = self._moof, b""
-            return _read_fragment(moof, raw, self._defaults, self._delay)
+            # What is still to be delayed is shown as it is; what was delayed before, or primed, is shown earlier.
+            shift = 0 if self._delay else self._init.media_time
+            return _read_fragment(moof, raw, self._defaults, self._delay, shift)
         return None
 
 
@@ -160,8 +165,20 @@ def _read_moov(ftyp: bytes, moov: bytes, delay: int) -> tuple[InitSegment, _Defa
     mdhd, trex = _only(boxes, b"mdhd"), _only(boxes, b"trex")
     (timescale,) = _U32.unpack_from(mdhd, 28 if mdhd[8] == 1 else 20)  # version 1 has 64-bit times before it
     _, duration, size, flags = struct.unpack_from(">4I", trex, 16)
-    init = InitSegment(ftyp + moov, timescale, _codecs(_only(boxes, b"stsd")))
+    media_time = _media_time(boxes[b"elst"]) if b"elst" in boxes else delay
+    init = InitSegment(ftyp + moov, timescale, media_time, _codecs(_only(boxes, b"stsd")))
     return init, _Defaults(duration, size, flags)
+
+
+def _media_time(elst: bytes) -> int:
+    """Of an edit list with one entry (section 8.6.6), the only kind that is written here."""
+    version_flags, count = struct.unpack_from(">2I", elst, 8)
+    if count != 1:
+        raise FragmentMalformed(f"The encoder wrote an edit list of {count} entries.")
+    (media_time,) = (
+        struct.unpack_from(">q", elst, 24) if version_flags >> 24 else struct.unpack_from(">i", elst, 20)
+    )
+    return int(media_time)
 
 
 def _with_edit_list(moov: bytes, tkhd: bytes, delay: int) -> bytes:
@@ -216,7 +233,7 @@ def _mp4a(descriptors: bytes) -> str:
     raise FragmentMalformed("The encoder's audio description is not understood.")
 
 
-def _read_fragment(moof: bytes, mdat: bytes, defaults: _Defaults, delay: int) -> Fragment:
+def _read_fragment(moof: bytes, mdat: bytes, defaults: _Defaults, delay: int, shift: int) -> Fragment:
     if moof[12:16] != b"mfhd":
         raise FragmentMalformed("The encoder wrote a fragment without its number in front.")
     boxes = dict(_boxes(moof))
@@ -228,7 +245,7 @@ def _read_fragment(moof: bytes, mdat: bytes, defaults: _Defaults, delay: int) ->
         raise FragmentMalformed("The encoder wrote an empty fragment.")
     times, decode_time = [], start
     for sample in samples:
-        times.append(decode_time + sample.composition_offset)
+        times.append(decode_time + sample.composition_offset - shift)
         decode_time += sample.duration
     growth = 0
     if delay:

@@ -56,7 +56,7 @@ def test_a_delay_makes_offsets_unsigned_and_an_edit_list_takes_it_back() -> None
         assert after.data[after.keyframe_length :] == before.data[before.keyframe_length :]
     raw_first, raw = read(first.data + reordered.data + plain.data)
     assert raw_first == first
-    assert [item.times for item in raw] == [(800, 1600, 1200), (2000, 2400)]
+    assert (raw_first.media_time, [item.times for item in raw]) == (800, [(0, 800, 400), (1200, 1600)])
 
 
 def test_more_reordering_than_allowed_for_is_refused() -> None:
