@@ -36,10 +36,22 @@ class Program:
     find: Callable[[], str | None]
 
 
+def _bubblewrap() -> str | None:
+    """It may be installed and of no use: many containers forbid what it does."""
+    found = shutil.which("bwrap")
+    if found is None:
+        return None
+    tried = subprocess.run(
+        [found, "--ro-bind", "/", "/", "--unshare-all", "true"], capture_output=True, check=False
+    )
+    return found if tried.returncode == 0 else None
+
+
 PROGRAMS = (
     Program("postgresql", "PostgreSQL", "postgresql", _newest_postgresql),
     Program("chromium", "Chromium", "chromium", _chromium),
     Program("strace", "strace", "strace", lambda: shutil.which("strace")),
+    Program("bubblewrap", "bubblewrap", "bubblewrap", _bubblewrap),
 )
 
 
