@@ -4,27 +4,34 @@ Every statement, from whatever source, comes through :meth:`Beliefs.hear`; prece
 consequences: suspicion starts, is confirmed or ends, news spreads, and a statement about this node itself is answered.
 """
 
-from collections.abc import Callable
-
 from msgspec.structs import replace
 
 from penstock.membership.effects import PersistEpoch, Remark, SuspicionDue
 from penstock.membership.members import Address, Claim, Contact, Metadata, NodeId, Record, merge
+from penstock.membership.messages import Ping
 from penstock.membership.node import Node, news_of
 from penstock.membership.precedence import Order, State, Verdict
+from penstock.membership.returning import Returning
 from penstock.membership.suspicion import Suspicion
 
+OFTEN = 5  # objections within
+OFTEN_SECONDS = 60.0  # after which this node makes sure that it is heard before it objects again
 INCARNATIONS = 2**40  # what the wire carries; beyond it the next epoch begins
 
 
 class Beliefs:
     """Judgement over the table of one node."""
 
-    def __init__(self, node: Node, declared_gone: Callable[[Claim], None]) -> None:
-        """``declared_gone`` is called when others hold this node for dead or departed."""
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._declared_gone = declared_gone
+        self._returning = Returning(node, self.restate)
+        self._objections: list[float] = []  # when this node last objected to suspicions
         self.suspicions: dict[NodeId, Suspicion] = {}
+
+    @property
+    def returning(self) -> Returning:
+        """Coming back after being declared dead."""
+        return self._returning
 
     def hear(
         self,
@@ -33,31 +40,37 @@ class Beliefs:
         *,
         age: float = 0.0,
         spread: bool = True,
+        hearsay: bool = False,
         source: Address | None = None,
     ) -> bool:
         """Takes in a statement; True when the table changed.
 
         ``age``: how long ago the state was learned by whoever tells. ``spread``: whether the others may lack it too.
-        ``source``: where it came from, if an objection can be sent there.
+        ``hearsay``: found in a table, whoever accused. ``source``: where an objection can be sent.
         """
         node = self._node
         if said.node == node.id:
             self._about_me(said, source)
             return False
-        held = node.members.get(said.node)
         if not self._credible(said):
             return False
+        held = node.members.get(said.node)
+        # Nobody is dead here who was not accused here before, for long enough to object: the one who declared it may be
+        # a node that hears nobody, or be on the other side of a partition.
+        sentence = said.state is State.DEAD and said.by != node.id and held is not None and held.present
+        if sentence:
+            said = replace(said, state=State.SUSPECT)
         record, verdict = merge(held, said, node.now - age)
         if record is None or (record is held and verdict is Verdict.KEEP):
             return False
         if record is not held:
             node.replace(held, record, said.by, reason)
-        if verdict is Verdict.TAKE:
-            self._follow(record, said.by)
-            if spread:
+        if verdict is not Verdict.KEEP:
+            self._follow(record, None if hearsay else said.by, verdict)
+            if spread and verdict is Verdict.TAKE:
                 node.tell(record, said.by)
-        elif verdict is Verdict.CONFIRM:
-            self._confirm(record, said.by)
+            if sentence and not hearsay:
+                self._sentence(record.node)
         return record is not held
 
     def accuse(self, target: NodeId, reason: str) -> None:
@@ -67,16 +80,31 @@ class Beliefs:
             self.hear(Claim(target, held.order, State.SUSPECT, self._node.id), reason)
 
     def expire(self, target: NodeId) -> None:
-        """A suspicion's time may be over: the accused is dead, unless the time was set for an older accusation."""
+        """A suspicion's time may be over: the accused is dead, unless the time was set for an older accusation.
+
+        Before that it is asked directly, with the accusation: where its objection was lost on the way to this node, it
+        repeats it.
+        """
+        node = self._node
         suspicion = self.suspicions.get(target)
-        held = self._node.members.get(target)
-        if suspicion is None or held is None:
+        held = node.members.get(target)
+        if suspicion is None or held is None or node.now < self._next_step(suspicion):
             return
-        if self._node.now < suspicion.deadline:
+        if suspicion.warned is None:
+            suspicion.warned = node.now + self._last_word
+            node.send(held.address, Ping(node.next_sequence(), target), node=target)
+            node.timer(suspicion.deadline, SuspicionDue(target))
             return
         accusers = len(suspicion.accusers)
-        reason = f"suspected for {self._node.now - suspicion.started:.1f} s, accusers: {accusers}"
+        reason = f"suspected for {node.now - suspicion.started:.1f} s, accusers: {accusers}"
         self.hear(Claim(target, held.order, State.DEAD, self._node.id), reason)
+
+    def restate(self, order: Order) -> None:
+        """This node is heard: it repeats what it stated above ``order``, or states itself anew above it."""
+        if self._node.me.order > order:
+            self._node.tell(self._node.me, self._node.id)
+        else:
+            self.rise_above(order, "was declared gone, and is heard")
 
     def rise_above(self, order: Order, reason: str, *, state: State = State.ALIVE) -> None:
         """States this node anew at an order higher than ``order`` and than any it used before."""
@@ -125,46 +153,62 @@ class Beliefs:
         accuser = self._node.members.get(said.by)
         return accuser is None or accuser.present
 
-    def _follow(self, record: Record, by: NodeId) -> None:
-        if record.state is State.SUSPECT:
-            # At a higher order than the accusation that runs: the accused has objected to that one, so time starts anew.
-            suspicion = Suspicion(
-                self._node.config,
-                self._node.members.count,
-                record.order,
-                None if by == record.node else by,  # hearsay: nobody is named
-                self._node.now,
-            )
-            self.suspicions[record.node] = suspicion
-            self._node.timer(suspicion.deadline, SuspicionDue(record.node))
-        else:
-            self.suspicions.pop(record.node, None)
-
-    def _confirm(self, record: Record, by: NodeId) -> None:
+    def _follow(self, record: Record, by: NodeId | None, verdict: Verdict) -> None:
+        node = self._node
         suspicion = self.suspicions.get(record.node)
-        if suspicion is None:  # a suspect of an earlier run of this process, read from its snapshot
-            self._follow(record, by)
-        elif by != record.node and suspicion.confirm(by):
-            self._node.timer(max(self._node.now, suspicion.deadline), SuspicionDue(record.node))
-            self._node.tell(record, by)
+        if record.state is not State.SUSPECT:
+            self.suspicions.pop(record.node, None)
+        elif verdict is Verdict.TAKE or suspicion is None:
+            # At a higher order than the accusation that ran: the accused objected to that one, so time starts anew.
+            suspicion = Suspicion(node.config, node.members.count, record.order, by, node.now)
+            self.suspicions[record.node] = suspicion
+            suspicion.warned = None if node.config.tell_suspects else node.now
+            self._schedule(record.node, suspicion)
+        elif by is not None and suspicion.confirm(by):
+            self._schedule(record.node, suspicion)
+            node.tell(record, by)
+
+    def _sentence(self, accused: NodeId) -> None:
+        suspicion = self.suspicions.get(accused)
+        if suspicion is not None and not suspicion.sentenced:
+            suspicion.sentence()
+            self._schedule(accused, suspicion)
+
+    @property
+    def _last_word(self) -> float:
+        return self._node.health.scale(self._node.config.probe_timeout)
+
+    def _next_step(self, suspicion: Suspicion) -> float:
+        return suspicion.deadline if suspicion.warned is not None else suspicion.deadline - self._last_word
+
+    def _schedule(self, accused: NodeId, suspicion: Suspicion) -> None:
+        self._node.timer(max(self._node.now, self._next_step(suspicion)), SuspicionDue(accused))
 
     def _about_me(self, said: Claim, source: Address | None) -> None:
-        me = self._node.me
+        me, node = self._node.me, self._node
         if me.state is State.LEFT:
             return
-        if said.order < me.order:
-            # Somebody missed my latest statement; the direct word is quicker than waiting for a comparison.
-            if said.state is not State.ALIVE and source is not None:
-                self._node.send(source, news_of(me, self._node.id))
-        elif said.state is State.ALIVE:
+        if said.state is State.ALIVE:
             if said.order > me.order:
                 where = said.contact.address if said.contact else "an unknown address"
-                self._node.effects.append(
-                    Remark("identity_conflict", said.node, f"another process states this node at {where}")
-                )
+                detail = f"another process states this node at {where}"
+                node.effects.append(Remark("identity_conflict", said.node, detail))
                 self.rise_above(said.order, "another process used this identity")
-        elif said.state is State.SUSPECT:
-            self._node.health.adjust(1)
-            self.rise_above(said.order, "objects to a suspicion")
-        else:
-            self._declared_gone(said)
+        elif said.state is State.SUSPECT and said.order >= me.order:
+            node.health.adjust(1)
+            if self._objects_often():
+                self._returning.challenge(said.order)
+            else:
+                self.rise_above(said.order, "objects to a suspicion")
+        elif said.state >= State.DEAD and said.order.epoch >= me.order.epoch:
+            self._returning.challenge(said.order)
+        elif source is not None and not self._returning.active:
+            # Somebody missed my latest statement; the direct word is quicker than waiting for a comparison.
+            node.send(source, news_of(me, node.id))
+
+    def _objects_often(self) -> bool:
+        """A node that must object again and again is badly connected: it should be heard before it objects once more."""
+        now = self._node.now
+        self._objections = [moment for moment in self._objections if now - moment < OFTEN_SECONDS]
+        self._objections.append(now)
+        return len(self._objections) > OFTEN

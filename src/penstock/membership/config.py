@@ -75,8 +75,8 @@ class ProtocolConfig:
     missed meanwhile: verdicts wait for ``probe_timeout``, in which the answers that lie in the buffers are read."""
 
     return_probes: int = 5
-    """A node that learns that it was declared dead first probes this many members, and comes back once 80 % of them
-    answer. Without it, a node with a bad link dies and returns without end."""
+    """A node that learns that it was declared dead first probes this many members, and comes back once 60 % of them
+    answer; so does one that is suspected again and again. Without it, a node with a bad link dies and returns without end."""
 
     return_backoff: float = 30.0
     """Longest pause between two such attempts; they start at one probe interval and double."""

@@ -55,7 +55,6 @@ from penstock.membership.messages import (
 from penstock.membership.node import Identity, Node
 from penstock.membership.precedence import State
 from penstock.membership.probing import Prober
-from penstock.membership.returning import Returning
 from penstock.membership.reviving import Reviver
 from penstock.membership.sync import Synchroniser
 
@@ -71,9 +70,8 @@ class Core:
     ) -> None:
         """``known``: records of an earlier run."""
         self.node = Node(config, identity, rng, known)
-        self._returning = Returning(self.node)
-        self.beliefs = Beliefs(self.node, self._returning.declared_gone)
-        self._returning.beliefs = self.beliefs
+        self.beliefs = Beliefs(self.node)
+        self._returning = self.beliefs.returning
         self._prober = Prober(self.node, self.beliefs)
         self._synchroniser = Synchroniser(self.node, self.beliefs)
         self._reviver = Reviver(self.node, self._synchroniser)

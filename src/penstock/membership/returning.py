@@ -1,41 +1,51 @@
 """Coming back after others declared this node dead: it first makes sure that it can be heard.
 
-A node whose link loses most packets, or carries them one way only, would otherwise die and return without end. It knows
-nothing of why it was declared dead.
+A node whose link loses most packets, or carries them one way only, would otherwise die and return without end. Meanwhile it
+states nothing about itself. This file knows nothing of why it was declared dead.
 """
 
 import math
+from collections.abc import Callable
 
-from penstock.membership.beliefs import Beliefs
 from penstock.membership.effects import ReturnDue
-from penstock.membership.members import Claim, NodeId
+from penstock.membership.members import NodeId
 from penstock.membership.messages import Ping
 from penstock.membership.node import Node
 from penstock.membership.precedence import Order
 
 ANSWERING_SHARE = (
-    0.8  # a link that loses 30 % each way passes once in six attempts, one that loses 80 % never
+    0.6  # a link that loses 30 % each way passes every second time, one that loses 80 % one time in 1 600
 )
 
 
 class Returning:
     """Between hearing of one's own death and objecting to it."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, restate: Callable[[Order], None]) -> None:
+        """``restate`` is called with the order to object to, once this node is heard."""
         self._node = node
-        self.beliefs: Beliefs | None = None  # set by the core: each needs the other
+        self._restate = restate
         self._above: Order | None = None
         self._attempt = 0
         self._testing = False
         self._asked: dict[int, NodeId] = {}
         self._needed = 0
 
-    def declared_gone(self, said: Claim) -> None:
-        """Others hold this node for dead or departed at ``said.order``."""
-        first = self._above is None
-        self._above = max(self._above or said.order, said.order)
-        if first:
+    @property
+    def active(self) -> bool:
+        """True while this node does not know whether it is heard."""
+        return self._above is not None
+
+    def challenge(self, order: Order) -> None:
+        """Others hold this node for dead or departed, or suspect it again and again, at ``order``."""
+        if self._above is not None:
+            self._above = max(self._above, order)
+        elif (
+            self._node.me.order <= order or self._node.id not in self._node.gossip
+        ):  # else it is objecting just now
+            self._above = order
             self._attempt = 0
+            self._node.gossip.drop(self._node.id)
             self._test()
 
     def acked(self, sender: NodeId, sequence: int) -> bool:
@@ -62,7 +72,7 @@ class Returning:
         self._node.timer(self._node.now + pause, ReturnDue(self._attempt))
 
     def reset(self) -> None:
-        """This node has stated itself anew for another reason."""
+        """This node leaves: nothing is to be objected to."""
         self._above = None
         self._asked.clear()
 
@@ -82,7 +92,7 @@ class Returning:
             node.send(record.address, Ping(sequence, record.node), node=record.node)
 
     def _return(self) -> None:
-        above, beliefs = self._above, self.beliefs
+        above = self._above
         self.reset()
-        if above is not None and beliefs is not None:
-            beliefs.rise_above(above, "was declared gone, and is heard again")
+        if above is not None:
+            self._restate(above)

@@ -19,7 +19,7 @@ def least_timeout(config: ProtocolConfig, count: int) -> float:
 class Suspicion:
     """One accusation that runs."""
 
-    __slots__ = ("_least", "_most", "_needed", "accusers", "order", "started")
+    __slots__ = ("_least", "_most", "_needed", "accusers", "order", "sentenced", "started", "warned")
 
     def __init__(
         self, config: ProtocolConfig, count: int, order: Order, by: NodeId | None, now: float
@@ -30,6 +30,8 @@ class Suspicion:
         """
         self.order = order
         self.started = now
+        self.sentenced = False
+        self.warned: float | None = None  # until when the accused, asked directly, may still object
         self.accusers = {by} if by is not None else set()
         self._least = least_timeout(config, count)
         self._needed = config.confirmations if count - 2 >= config.confirmations else 0
@@ -38,15 +40,22 @@ class Suspicion:
     @property
     def deadline(self) -> float:
         """When the accused is declared dead unless it objects before."""
-        return self.started + self.timeout
+        return max(self.started + self.timeout, self.warned or 0.0)
 
     @property
     def timeout(self) -> float:
         """``max - (max - min) * ln(C + 1) / ln(K + 1)``, C being accusers beside the first, at most K."""
-        if self._needed == 0:
+        if self._needed == 0 or self.sentenced:
             return self._least
         agreed = min(max(0, len(self.accusers) - 1), self._needed)
         return self._most - (self._most - self._least) * math.log(agreed + 1) / math.log(self._needed + 1)
+
+    def sentence(self) -> None:
+        """Another member has declared the accused dead: that counts as all confirmations, and not as more.
+
+        So the accused has the least time to object wherever the accusation itself was not heard.
+        """
+        self.sentenced = True
 
     def confirm(self, by: NodeId) -> bool:
         """True when ``by`` is a new accuser that still counts: then the others should hear of it too."""

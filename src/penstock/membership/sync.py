@@ -11,7 +11,7 @@ The answering side keeps no state between messages. Equal tables of any size cos
 from penstock.membership.beliefs import Beliefs
 from penstock.membership.digest import BUCKETS, bucket_of
 from penstock.membership.effects import CloseStream, Joined, OpenStream, SendStream, StreamId, SyncDue
-from penstock.membership.members import Address, Claim, NodeId, Record
+from penstock.membership.members import Address, NodeId, Record
 from penstock.membership.messages import Buckets, Compare, Equal, Fetch, Row, Rows, Summaries, Summary
 from penstock.membership.node import Node
 from penstock.membership.precedence import State
@@ -44,6 +44,8 @@ class Synchroniser:
             return
         self._pause = min(self._pause * 2, self._node.config.sync_interval)
         self._schedule()
+        if self._beliefs.returning.active:  # comparing would state this node before it is known to be heard
+            return
         for peer in self._node.members.sample(1):
             self.open(peer.address)
 
@@ -143,14 +145,12 @@ class Synchroniser:
             if held is None and row.state >= State.DEAD and row.age >= node.config.retention:
                 continue
             own_word = row.node == peer or row.state in {State.ALIVE, State.LEFT}
-            said = row.claim(row.node if own_word or row.state is State.SUSPECT else peer)
-            if held is not None and held.state is State.ALIVE and row.state is State.DEAD:
-                said = Claim(row.node, said.order, State.SUSPECT, row.node, said.contact, said.metadata)
             changed += self._beliefs.hear(
-                said,
+                row.claim(row.node if own_word else peer),
                 "found by comparing tables",
                 age=row.age if row.state >= State.DEAD else 0.0,
                 spread=held is not None or newcomers_spread,
+                hearsay=not own_word,
             )
         return changed
 

@@ -3,6 +3,8 @@
 import random
 from typing import TypeVar
 
+import msgspec
+
 from penstock.membership.config import ProtocolConfig
 from penstock.membership.core import Core
 from penstock.membership.effects import (
@@ -124,6 +126,10 @@ class Puppet:
         for timer in due:
             self.timers.remove(timer)
             self.do(TimerFired(timer.at, timer.timer))
+
+    def bury(self, number: int, state: State = State.DEAD) -> None:
+        """Member ``number`` is dead, from now."""
+        self.core.node.adopt([msgspec.structs.replace(record(number, state=state), since=self.now)])
 
     def clear(self) -> None:
         """Forgets the effects so far."""

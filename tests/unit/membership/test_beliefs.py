@@ -54,10 +54,9 @@ def test_a_suspect_that_does_not_object_is_dead() -> None:
     puppet = Puppet(5)
     puppet.hear(news(3, State.SUSPECT, by=2), sender=2)
     least = least_timeout(puppet.config, 6)
-    puppet.core._running = False  # no probes of its own
+    puppet.core._prober.due = lambda: None  # type: ignore[method-assign]
     puppet.pass_time(6 * least - 0.01)
     assert puppet.state(3) is State.SUSPECT
-    puppet.core._running = True
     puppet.pass_time(0.02)
     assert puppet.state(3) is State.DEAD
 
@@ -108,15 +107,76 @@ def test_a_confirmation_is_passed_on() -> None:
     assert node_id(4) in {said.by for said in puppet.sent(News) if said.node == node_id(3)}
 
 
+def test_a_sentence_passed_elsewhere_counts_as_all_confirmations() -> None:
+    """Declared dead by another, the accused still has the least time to object here."""
+    puppet = Puppet(5)
+    puppet.core._prober.due = lambda: None  # type: ignore[method-assign]
+    puppet.hear(news(3, State.DEAD, by=2), sender=2)
+    assert puppet.state(3) is State.SUSPECT
+    puppet.pass_time(least_timeout(puppet.config, 6) - 0.01)
+    assert puppet.state(3) is State.SUSPECT
+    puppet.pass_time(0.02)
+    assert puppet.state(3) is State.DEAD
+
+
+def test_a_member_wrongly_declared_dead_can_object_everywhere() -> None:
+    """Its objection ends what another node has concluded."""
+    puppet = Puppet(5)
+    puppet.hear(news(3, State.DEAD, by=2), sender=2)
+    puppet.hear(news(3, State.ALIVE, (1, 1)), sender=3)
+    assert puppet.state(3) is State.ALIVE
+
+
+def test_the_accused_is_asked_directly_before_it_is_declared_dead() -> None:
+    """Where its objection was lost on the way to this node, it repeats it."""
+    puppet = Puppet(5)
+    puppet.core._prober.due = lambda: None  # type: ignore[method-assign]
+    puppet.hear(news(3, State.SUSPECT, by=2), sender=2)
+    puppet.pass_time(5)
+    puppet.clear()
+    puppet.pass_time(6 * least_timeout(puppet.config, 6) - 5.1)
+    assert [ping.target for ping in puppet.sent(Ping, address(3))] == [node_id(3)]
+    assert {said.state for said in puppet.sent(News, address(3))} == {State.SUSPECT}
+    assert puppet.state(3) is State.SUSPECT
+
+
+def test_a_node_suspected_again_and_again_makes_sure_that_it_is_heard() -> None:
+    """After five objections within a minute the sixth waits for answers to its own probes."""
+    puppet = Puppet(9)
+    for incarnation in range(5):
+        puppet.hear(news(0, State.SUSPECT, (1, incarnation)))
+        assert puppet.core.me.order == (1, incarnation + 1)
+    puppet.clear()
+    puppet.hear(news(0, State.SUSPECT, (1, 5)))
+    assert puppet.core.me.order == (1, 5)
+    pings = [(ping.sequence, int.from_bytes(ping.target)) for ping in puppet.sent(Ping)]
+    for sequence, target in pings[:3]:
+        puppet.hear(Ack(sequence), sender=target)
+    assert puppet.core.me.order == (1, 6)
+
+
+def test_a_node_whose_objection_was_lost_is_heard_before_it_repeats_it() -> None:
+    """Others declared it dead at an order it has left behind: it says nothing of itself until it is heard."""
+    puppet = Puppet(9)
+    puppet.hear(news(0, State.SUSPECT, (1, 0)))
+    puppet.pass_time(3)
+    puppet.clear()
+    puppet.hear(news(0, State.DEAD, (1, 0)))
+    assert not own_news(puppet)
+    for ping in puppet.sent(Ping):
+        puppet.hear(Ack(ping.sequence), sender=int.from_bytes(ping.target))
+    puppet.pass_time(0.3)
+    assert {said.incarnation for said in own_news(puppet)} == {1}
+
+
 def test_an_old_timer_does_not_end_a_new_suspicion() -> None:
     """The accused objected in between: the time of the new accusation counts from its own beginning."""
     puppet = Puppet(2)
-    puppet.core._running = False
+    puppet.core._prober.due = lambda: None  # type: ignore[method-assign]
     puppet.hear(news(2, State.SUSPECT, (1, 0), by=1))
     puppet.pass_time(2.0)
     puppet.hear(news(2, State.ALIVE, (1, 1)), sender=2)
     puppet.hear(news(2, State.SUSPECT, (1, 1), by=1))
-    puppet.core._running = True
     puppet.pass_time(0.4)
     assert puppet.state(2) is State.SUSPECT
 
@@ -127,6 +187,7 @@ def test_an_old_timer_does_not_end_a_new_suspicion() -> None:
 def test_defect_2_an_order_once_heard_is_never_forgotten() -> None:
     """Dead at 1, dead at 10, then alive at 2: the member stays dead, at 10."""
     puppet = Puppet(3)
+    puppet.bury(3)
     puppet.hear(news(3, State.DEAD, (1, 1), by=2))
     puppet.hear(news(3, State.DEAD, (1, 10), by=2))
     puppet.hear(news(3, State.ALIVE, (1, 2)))
@@ -194,13 +255,13 @@ def test_an_accusation_of_the_past_is_corrected_directly() -> None:
 
 
 def test_a_node_declared_dead_returns_once_it_is_heard() -> None:
-    """It probes five members first, and objects when four have answered."""
+    """It probes five members first, and objects when three have answered."""
     puppet = Puppet(9)
     puppet.hear(news(0, State.DEAD, (1, 0)))
     assert puppet.core.me.order == (1, 0)
     pings = [(ping.sequence, int.from_bytes(ping.target)) for ping in puppet.sent(Ping)]
     assert len(pings) == 5
-    for sequence, target in pings[:4]:
+    for sequence, target in pings[:3]:
         puppet.hear(Ack(sequence), sender=target)
     assert puppet.core.me.order == (1, 1)
 
@@ -209,10 +270,11 @@ def test_a_node_declared_dead_that_is_not_heard_stays_away() -> None:
     """It tries again, ever more slowly, and does not object meanwhile."""
     puppet = Puppet(9)
     puppet.hear(news(0, State.DEAD, (1, 0)))
-    for sequence, target in [(ping.sequence, int.from_bytes(ping.target)) for ping in puppet.sent(Ping)][:3]:
+    for sequence, target in [(ping.sequence, int.from_bytes(ping.target)) for ping in puppet.sent(Ping)][:2]:
         puppet.hear(Ack(sequence), sender=target)
     puppet.pass_time(60)
     assert puppet.core.me.order == (1, 0)
+    assert not own_news(puppet)
 
 
 def test_a_node_that_is_heard_later_returns_later() -> None:
@@ -264,7 +326,7 @@ def test_the_last_incarnation_is_followed_by_a_new_epoch() -> None:
 def test_accusations_by_the_dead_are_ignored() -> None:
     """A node that hears nobody accuses everybody; once it is dead itself, nobody listens."""
     puppet = Puppet(4)
-    puppet.hear(news(4, State.DEAD, by=1))
+    puppet.bury(4)
     puppet.hear(news(2, State.SUSPECT, by=4), news(3, State.DEAD, by=4))
     assert (puppet.state(2), puppet.state(3)) == (State.ALIVE, State.ALIVE)
 

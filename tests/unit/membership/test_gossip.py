@@ -99,7 +99,7 @@ def test_without_news_there_is_no_gossip() -> None:
 def test_the_recently_dead_hear_news_too() -> None:
     """Else one that is wrongly held for dead would never learn of it."""
     puppet = Puppet(4)
-    puppet.hear(news(4, State.DEAD, by=1))
+    puppet.bury(4)
     puppet.core._running = False
     heard = False
     for number in range(40):
@@ -112,7 +112,7 @@ def test_the_recently_dead_hear_news_too() -> None:
 def test_the_long_dead_hear_nothing() -> None:
     """After half a minute only the slow retry remembers them."""
     puppet = Puppet(4)
-    puppet.hear(news(4, State.DEAD, by=1))
+    puppet.bury(4)
     puppet.core._running = False
     puppet.pass_time(31)
     puppet.clear()

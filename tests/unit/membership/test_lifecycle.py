@@ -54,7 +54,7 @@ def test_an_unanswered_seed_is_tried_slowly_by_all_together() -> None:
 def test_the_dead_are_tried_slowly() -> None:
     """With two left of three, each tries the third once a minute."""
     puppet = Puppet(2)
-    puppet.hear(news(2, State.DEAD, by=1))
+    puppet.bury(2)
     puppet.core._prober.due = lambda: None  # type: ignore[method-assign]
     puppet.pass_time(5)
     puppet.clear()
@@ -65,7 +65,7 @@ def test_the_dead_are_tried_slowly() -> None:
 def test_a_dead_member_that_answers_is_asked_for_its_table() -> None:
     """Both sides of a healed partition learn of each other."""
     puppet = Puppet(2)
-    puppet.hear(news(2, State.DEAD, by=1))
+    puppet.bury(2)
     puppet.core._prober.due = lambda: None  # type: ignore[method-assign]
     puppet.pass_time(70)
     puppet.clear()
@@ -89,7 +89,8 @@ def test_the_dead_are_forgotten_after_a_day() -> None:
     """And the departed."""
     puppet = Puppet(3)
     puppet.core._prober.due = lambda: None  # type: ignore[method-assign]
-    puppet.hear(news(2, State.DEAD, by=1), news(3, State.LEFT, by=3))
+    puppet.bury(2)
+    puppet.hear(news(3, State.LEFT, by=3))
     puppet.pass_time(86_000)
     assert puppet.state(2) is State.DEAD
     puppet.pass_time(500)
@@ -179,7 +180,7 @@ def test_leaving_twice_is_leaving_once() -> None:
 def test_a_dead_member_can_be_made_to_leave() -> None:
     """An operator ends the retries."""
     puppet = Puppet(3)
-    puppet.hear(news(3, State.DEAD, by=1))
+    puppet.bury(3)
     puppet.do(ForceLeave(node_id(3)))
     assert puppet.state(3) is State.LEFT
 

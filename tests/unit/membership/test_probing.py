@@ -279,7 +279,7 @@ def test_a_suspect_is_told_in_the_packet_that_probes_it() -> None:
 def test_a_dead_member_that_probes_is_told_in_the_answer() -> None:
     """One that is wrongly held for dead learns of it from the next member that it probes."""
     puppet = Puppet(2)
-    puppet.hear(news(2, State.DEAD, by=1))
+    puppet.bury(2)
     puppet.clear()
     puppet.hear(Ping(4, node_id(0)), sender=2)
     assert any(said.node == node_id(2) and said.state is State.DEAD for said in puppet.sent(News, address(2)))
@@ -312,7 +312,7 @@ def test_a_pause_does_not_put_judgement_off_for_ever() -> None:
     puppet = Puppet(5)
     puppet.hear(news(3, State.SUSPECT, by=2))
     puppet.sleep(60)
-    puppet.pass_time(0.6)
+    puppet.pass_time(1.6)
     assert puppet.state(3) is State.DEAD
 
 
