@@ -15,7 +15,7 @@ from penstock.catalog import accounts, clock, events, generations, schema, state
 from penstock.catalog.dialect import now_ms
 from penstock.catalog.records import Generation, NewTask, Task
 from penstock.catalog.words import TaskState
-from penstock.video.errors import Conflict, StaleClaim
+from penstock.video.errors import Conflict, PermanentError, StaleClaim
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,13 @@ class RetryPolicy:
     def delay_ms(self, failures: int) -> int:
         """The wait before the attempt that follows the given number of failures."""
         return min(self.backoff_ms << min(failures - 1, 30), self.backoff_limit_ms)
+
+
+class WorkerLost(PermanentError):
+    """A task whose workers vanish again and again is taken to be what kills them, and given up."""
+
+    code = "worker_lost"
+    title = "Lost with its workers"
 
 
 DEFAULT_POLICY = RetryPolicy()
@@ -165,11 +172,13 @@ def fail(
     message: str,
     permanent: bool,
     counted: bool = True,
+    delay_ms: int | None = None,
     policy: RetryPolicy = DEFAULT_POLICY,
 ) -> Task:
     """Ends an attempt that failed: queued again after a back-off, or dead when permanent or tried too often.
 
     ``counted=False`` is for a cause outside the task, such as a full disk: it waits, and its budget is untouched.
+    ``delay_ms`` takes the place of the back-off where the task waits for something else, see :func:`tasks.hasten`.
     A required task that dies takes its generation along. Raises :class:`StaleClaim`.
     """
     task, _ = hold(tx, task_id, worker_id, attempt)
@@ -178,7 +187,7 @@ def fail(
     who = f"worker:{worker_id}"
     if permanent or failures >= policy.max_failures:
         return _bury(tx, task, who=who, code=code, message=message, failures=failures)
-    delay = policy.delay_ms(max(failures, 1))
+    delay = policy.delay_ms(max(failures, 1)) if delay_ms is None else delay_ms
     _update(
         tx,
         task,
@@ -278,8 +287,8 @@ def _lose(tx: Connection, task: Task, *, who: str, why: str, policy: RetryPolicy
     tasks.discard_attempt(tx, task)
     losses = task.losses + 1
     if losses >= policy.dead_after_losses:
-        message = f"{losses} workers vanished while they ran this task."
-        return _bury(tx, task, who=who, code="worker_lost", message=message, losses=losses)
+        error = WorkerLost(f"{losses} workers vanished while they ran this task.")
+        return _bury(tx, task, who=who, code=error.code, message=error.detail, losses=losses)
     _update(tx, task, state=TaskState.QUEUED, losses=losses, not_before=0, **_UNCLAIMED)
     _tell(tx, task, "task_taken_over", who=who, why=why, losses=losses, lost_worker=task.worker_id)
     return tasks.get(tx, task.id)
