@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,14 @@ from tests.contract.upload.conftest import SMALL, Instance
 def database_url(folder: Path) -> str:
     """Of the records below a data folder."""
     return f"sqlite:///{folder / 'records.sqlite'}"
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    """Returns once the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
 
 
 class Server:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +17,7 @@ from penstock.storage.local import LocalStore
 from penstock.storage.staging import Staging
 from penstock.video.lifecycle import VideoState
 from tests.contract.upload.conftest import MIB, SMALL, Instance, content, refused, sha256
-from tests.contract.upload.server import Server, database_url
+from tests.contract.upload.server import Server, database_url, until
 
 NAME = {"filename": "clip.mp4"}
 
@@ -35,14 +34,6 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     for client in made.clients:
         client.__exit__(None, None, None)
     catalog.close()
-
-
-def until(condition: Any, seconds: float = 30) -> None:
-    """Returns once the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
 
 
 def staged(instance: Instance) -> list[str]:
