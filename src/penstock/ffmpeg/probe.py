@@ -75,7 +75,8 @@ def read(
     duration = None if still else _decimal(header.get("duration"))
     if duration is not None and duration > limits.max_duration:
         raise refused(
-            Refusal.TOO_LONG, f"It lasts {duration / 3600:.1f} h; at most {limits.max_duration / 3600:.1f} h."
+            Refusal.TOO_LONG,
+            f"It lasts {float(duration) / 3600:.1f} h; at most {limits.max_duration / 3600:.1f} h.",
         )
     starts = [stream.start for stream in sorted_.video] + [stream.start for stream in sorted_.audio]
     return SourceMedia(
@@ -203,10 +204,10 @@ def _times_by_stream(document: Mapping[str, Any]) -> Mapping[int, list[Fraction]
     """The sampled presentation times of each stream, in ticks, as the packets came."""
     times: dict[int, list[Fraction]] = defaultdict(list)
     for packet in document.get("packets", []):
-        tick = packet.get("pts", packet.get("dts"))
-        if tick is not None and "D" not in packet.get(
-            "flags", ""
-        ):  # D: before an edit list's beginning, never shown
+        known = (packet.get(key) for key in ("pts", "dts"))  # either may be missing or "N/A"
+        tick = next((value for value in known if isinstance(value, int)), None)
+        # D: before an edit list's beginning, never shown
+        if tick is not None and "D" not in packet.get("flags", ""):
             times[int(packet["stream_index"])].append(Fraction(tick))
     return times
 
