@@ -246,14 +246,18 @@ def check_successor(before: Timeline, after: Timeline) -> None:
         before.state is TimelineState.FAILED
     ):  # a retry under the same plan; what it continues came before the failure
         return
-    if before.state is not TimelineState.GROWING:
+    frozen = (
+        before.state is TimelineState.FROZEN
+    )  # its writer may have died before it was recorded: written again
+    if before.state is TimelineState.DELETED or (frozen and after.state is not TimelineState.FROZEN):
         raise TimelineMalformed(f"Nothing follows a timeline that is {before.state}.")
     if [track.name for track in before.tracks] != [track.name for track in after.tracks]:
         raise TimelineMalformed("The set of tracks changed after the first publication.")
     if before.target_duration != after.target_duration:
         raise TimelineMalformed("The target duration changed after the first publication.")
     for old, new in zip(before.tracks, after.tracks, strict=True):
-        if new.segments[: len(old.segments)] != old.segments or new.init != old.init:
+        kept = new.segments if frozen else new.segments[: len(old.segments)]
+        if kept != old.segments or new.init != old.init:
             raise TimelineMalformed(f"Track {old.name} does not continue what was published.")
 
 
