@@ -144,8 +144,8 @@ class Simulation:
     def heal(self) -> None:
         """Nothing goes wrong any more; what is left is finished by one new room."""
         self._calm = True
-        for room in self.rooms.values():
-            silence(self.workshop.catalog, room.lease.worker_id)
+        with self.workshop.catalog.write() as tx:  # the living and those that died and never came back
+            tx.execute(update(schema.workers).values(lease_until=0))
         room = self.workshop.room(self._media, slot=_ROOMS)
         for _ in range(3):
             room.reaper.sweep()
@@ -168,6 +168,8 @@ class Simulation:
     def check(self) -> None:
         """Every invariant over all that happened."""
         for video_id, script in self.scripts.items():
+            tasks = self.workshop.tasks(video_id)
+            assert all(task.state in {TaskState.DONE, TaskState.DEAD} for task in tasks), tasks
             invariants.check_history(self.workshop, video_id)
             state = self.workshop.video(video_id).state
             if script.refused and state is not VideoState.DELETED:

@@ -169,6 +169,21 @@ _AFRESH = {
 }
 
 
+def hasten(tx: Connection, generation_id: str, kind: TaskKind, index: int) -> None:
+    """What a waiting task waited for is there: it may be claimed now."""
+    table = schema.tasks
+    tx.execute(
+        table.update()
+        .where(
+            table.c.generation_id == generation_id,
+            table.c.kind == kind,
+            table.c.index == index,
+            table.c.state == TaskState.QUEUED,
+        )
+        .values(not_before=0)
+    )
+
+
 def requeue_dead(tx: Connection, task_id: str, *, who: str) -> Task:
     """An operator's second chance for one dead task of a living generation. A failed video is retried as a whole."""
     task = get(tx, task_id)

@@ -12,11 +12,18 @@ from penstock.video.errors import (
     StorageFull,
     StorageUnavailable,
     ToolError,
+    TransientError,
 )
 
 # Faults of the surroundings do not use up a task's tries: an outage of an hour must not fail every video it touches.
 # They do after so many attempts, or a single object that can never be read would be tried for ever.
 _PATIENCE = 50  # attempts; with the longest wait some hours
+
+
+class AwaitsScan(TransientError):
+    """The first chunk, planned on the header's word, did not come out: what the packets say is needed to go on."""
+
+    code = "awaits_scan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,7 @@ class Verdict:
     message: str
     permanent: bool
     counted: bool
+    awaits_scan: bool = False  # tried again when the scan is done, not before
 
 
 def judge(error: Exception, *, attempt: int) -> Verdict:
@@ -38,13 +46,15 @@ def judge(error: Exception, *, attempt: int) -> Verdict:
             permanent=False,
             counted=True,
         )
+    awaits_scan = isinstance(error, AwaitsScan)
     surroundings = isinstance(error, StorageFull | StorageUnavailable | CatalogUnavailable | ToolError)
     return Verdict(
         code=error.code,
         message=error.detail,
         # A conflict is a race with another process: what it did is seen at the next attempt.
         permanent=isinstance(error, PermanentError) and not isinstance(error, Conflict | ToolError),
-        counted=not surroundings or attempt >= _PATIENCE,
+        counted=not (surroundings or awaits_scan) or attempt >= _PATIENCE,
+        awaits_scan=awaits_scan,
     )
 
 

@@ -13,7 +13,7 @@ import structlog
 from opentelemetry import propagate, trace
 from sqlalchemy import Connection
 
-from penstock.catalog import claims
+from penstock.catalog import claims, generations
 from penstock.catalog.records import Task
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.processing import failures, follow_ups, metrics
@@ -37,6 +37,7 @@ KINDS: Mapping[TaskKind, Callable[[Attempt], None]] = {
     TaskKind.PUBLISH: publish.run,
 }
 
+_SCAN_PATIENCE_MS = 3_600_000  # the scan's commit ends this wait; a scan that dies ends the video
 _AGAIN = 1.0  # seconds between two tries to record an outcome while the database is away
 
 
@@ -110,7 +111,7 @@ class Worker:
             detail=verdict.message,
             permanent=verdict.permanent,
             counted=verdict.counted,
-            said=getattr(error, "__notes__", None),
+            said=[note for each in (error, error.__cause__) for note in getattr(each, "__notes__", ())],
             exc_info=None if known else error,
         )
         ended = self._recorded(run, verdict)
@@ -124,6 +125,7 @@ class Worker:
 
     def _record_failure(self, tx: Connection, task: Task, verdict: Verdict) -> Task:
         assert task.worker_id is not None
+        generations.lock(tx, task.generation_id)
         ended = claims.fail(
             tx,
             task.id,
@@ -133,6 +135,10 @@ class Worker:
             message=verdict.message,
             permanent=verdict.permanent,
             counted=verdict.counted,
+            # Under the lock: the scan cannot be recorded between this look and the wait that its commit will end.
+            delay_ms=_SCAN_PATIENCE_MS
+            if verdict.awaits_scan and generations.scan(tx, task.generation_id) is None
+            else None,
             policy=self._policy,
         )
         follow_ups.derive(

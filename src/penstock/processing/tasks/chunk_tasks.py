@@ -30,12 +30,13 @@ def new(plan: Plan, chunks: Iterable[Chunk]) -> list[NewTask]:
     ]
 
 
-def chunk_of(attempt: Attempt, plan: Plan) -> Chunk:
-    """The chunk to encode. The first was planned on the header's word: once the packets are known, they decide."""
+def chunk_of(attempt: Attempt, plan: Plan) -> tuple[Chunk, bool]:
+    """The chunk to encode, and whether it rests on the header's word: once the packets are known, they decide."""
     chunk = documents.from_document(Chunk, attempt.task.payload["chunk"])
-    if chunk.index == 0 and (scan := _scan(attempt)) is not None:
-        return planning.chunks(plan, scan)[0]
-    return chunk
+    if chunk.index:
+        return chunk, False
+    scan = _scan(attempt)
+    return (chunk, True) if scan is None else (planning.chunks(plan, scan)[0], False)
 
 
 def _scan(attempt: Attempt) -> ScanResult | None:

@@ -3,7 +3,7 @@
 import hashlib
 
 from penstock.catalog import artefacts, generations, segments, tasks, uploads, videos
-from penstock.catalog.words import UploadState
+from penstock.catalog.words import TaskKind, UploadState
 from penstock.processing import metrics, work
 from penstock.processing.attempt import Attempt
 from penstock.processing.scanned import Scanned
@@ -52,6 +52,7 @@ def run(attempt: Attempt) -> None:
         )
         segments.expect(tx, generation.id, {rung.name: last for rung in plan.rungs})
         tasks.enqueue(tx, generation.id, chunk_tasks.new(plan, chunks))
+        tasks.hasten(tx, generation.id, TaskKind.TRANSCODE, 0)
         video = videos.get(tx, attempt.task.video_id)
         truncated = video.truncated or scan.truncated
         videos.record(tx, video.id, duration_ms=int(duration * 1000), truncated=truncated)

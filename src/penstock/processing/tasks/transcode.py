@@ -9,6 +9,7 @@ from penstock.catalog.records import Generation
 from penstock.ffmpeg.outputs import EncodedInit
 from penstock.processing import metrics
 from penstock.processing.attempt import Attempt
+from penstock.processing.failures import AwaitsScan
 from penstock.processing.tasks import chunk_tasks
 from penstock.processing.tasks.storing import Storing, storing
 from penstock.video.errors import ToolFailed
@@ -18,36 +19,44 @@ from penstock.video.plan import Chunk, Plan
 def run(attempt: Attempt) -> None:
     """Objects are durable as they appear; the commit names them and lengthens what can be published."""
     plan = attempt.plan()
-    chunk = chunk_tasks.chunk_of(attempt, plan)
-    with attempt.parts.catalog.read() as tx:
-        pinned = {
-            t.name: t.init_sha256 for t in segments.tracks(tx, attempt.task.generation_id) if t.init_sha256
-        }
+    chunk, early = chunk_tasks.chunk_of(attempt, plan)
     begun = time.monotonic()
     with storing(attempt) as store:
-
-        def init(made: EncodedInit) -> None:
-            if made.track not in pinned:
-                store.init(made)
-
-        attempt.parts.media.encode_chunk(
-            attempt.source(),
-            plan,
-            chunk,
-            attempt.scratch,
-            pinned=pinned,
-            on_init=init,
-            on_segment=store.segment,
-            on_progress=attempt.progressed,
-            cancel=attempt.run.cancel,
-        )
-        encoded = time.monotonic()
+        try:
+            _encode(attempt, plan, chunk, store)
+        except ToolFailed as error:
+            if early:  # the header may have lied about the length; the scan will know
+                raise AwaitsScan(error.detail) from error
+            raise
+        seconds = time.monotonic() - begun
         store.finish()
     _check(store, plan, chunk)
     with attempt.committing(result={"frames": chunk.frames}) as (tx, generation):
         segments.record(tx, generation.id, store.segments, inits=store.inits)
         _discard_doubled(tx, generation, store)
-    _tell(attempt, plan, chunk, store, seconds=encoded - begun)
+    _tell(attempt, plan, chunk, store, seconds=seconds)
+
+
+def _encode(attempt: Attempt, plan: Plan, chunk: Chunk, store: Storing) -> None:
+    with attempt.parts.catalog.read() as tx:
+        known = segments.tracks(tx, attempt.task.generation_id)
+    pinned = {track.name: track.init_sha256 for track in known if track.init_sha256}
+
+    def init(made: EncodedInit) -> None:
+        if made.track not in pinned:
+            store.init(made)
+
+    attempt.parts.media.encode_chunk(
+        attempt.source(),
+        plan,
+        chunk,
+        attempt.scratch,
+        pinned=pinned,
+        on_init=init,
+        on_segment=store.segment,
+        on_progress=attempt.progressed,
+        cancel=attempt.run.cancel,
+    )
 
 
 def _check(store: Storing, plan: Plan, chunk: Chunk) -> None:
