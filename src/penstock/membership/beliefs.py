@@ -73,11 +73,14 @@ class Beliefs:
                 self._sentence(record.node)
         return record is not held
 
-    def accuse(self, target: NodeId, reason: str) -> None:
-        """This node's own probe of ``target`` failed."""
+    def accuse(self, target: NodeId, order: Order, reason: str) -> None:
+        """This node's own probe of ``target`` failed, which stated itself at ``order`` when the probe began.
+
+        Since then it may have objected or started again, elsewhere: then the probe says nothing.
+        """
         held = self._node.members.get(target)
-        if held is not None and held.present:
-            self.hear(Claim(target, held.order, State.SUSPECT, self._node.id), reason)
+        if held is not None and held.present and held.order == order:
+            self.hear(Claim(target, order, State.SUSPECT, self._node.id), reason)
 
     def expire(self, target: NodeId) -> None:
         """A suspicion's time may be over: the accused is dead, unless the time was set for an older accusation.

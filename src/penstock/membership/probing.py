@@ -12,7 +12,7 @@ from penstock.membership.effects import DirectTimeout, OpenStream, ProbeDue, Rel
 from penstock.membership.members import Address, NodeId
 from penstock.membership.messages import Ack, Nack, Ping, Relay
 from penstock.membership.node import Node
-from penstock.membership.precedence import State
+from penstock.membership.precedence import Order, State
 
 RELAYED_LIMIT = (
     256  # probes on behalf of others that are remembered: far more than the answers that can be under way
@@ -25,6 +25,7 @@ class Probe:
 
     sequence: int
     target: NodeId
+    order: Order
     began: float
     ends: float
     answered: bool = False
@@ -56,7 +57,7 @@ class Prober:
         target = node.members.next_to_probe()
         if target is None:
             return
-        probe = self._probe = Probe(node.next_sequence(), target.node, node.now, ends)
+        probe = self._probe = Probe(node.next_sequence(), target.node, target.order, node.now, ends)
         node.timer(node.now + node.health.scale(node.config.probe_timeout), DirectTimeout(probe.sequence))
         node.send(target.address, Ping(probe.sequence, target.node), node=target.node)
 
@@ -147,4 +148,4 @@ class Prober:
         relays = (
             f"{len(probe.asked) - len(probe.silent)} of {len(probe.asked)} relays answered for themselves"
         )
-        self._beliefs.accuse(probe.target, f"no answer to a probe; {relays}")
+        self._beliefs.accuse(probe.target, probe.order, f"no answer to a probe; {relays}")

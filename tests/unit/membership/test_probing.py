@@ -358,3 +358,12 @@ def test_a_probe_carries_news_besides() -> None:
         for said in puppet.sent(News, address(3))
     )
     assert not puppet.of(OpenStream)
+
+
+def test_a_probe_of_a_member_that_started_again_meanwhile_accuses_nobody() -> None:
+    """It was sent to where the member no longer is: the answer that is missing is not the new process's."""
+    puppet = Puppet(5)
+    _, target = puppet.probed()
+    puppet.hear(news(target, State.ALIVE, (2, 0), at=address(200)), sender=target)
+    puppet.pass_time(0.95)
+    assert puppet.state(target) is State.ALIVE

@@ -1,0 +1,1 @@
+"""Whole clusters in one process, in simulated time, with the production core."""
