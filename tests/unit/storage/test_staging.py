@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from penstock.storage.local import LocalStore
 from penstock.storage.staging import Staging, StagingBusy
 from penstock.storage.store import KeyMalformed, ObjectMissing
+from penstock.video.errors import Cancelled
 
 
 @pytest.fixture
@@ -159,3 +160,24 @@ def test_only_plain_names(staging: Staging, name: str) -> None:
         staging.create(name)
     with pytest.raises(KeyMalformed):
         staging.remove(name)
+
+
+def test_closing_waits_for_a_write_under_way(staging: Staging) -> None:
+    """A descriptor is never closed under a thread that writes through it: its number may be another file's next."""
+    staging.create("u")
+    closed = threading.Event()
+    with staging.writing("u", offset=0) as part, part._use:  # as a write holds it
+
+        def close() -> None:
+            part.close()
+            closed.set()
+
+        closing = threading.Thread(target=close)
+        closing.start()
+        assert not closed.wait(0.05)
+    assert closed.wait(10)
+    closing.join()
+    with pytest.raises(Cancelled):
+        part.write(b"late")
+    with pytest.raises(Cancelled):
+        part.sync()
