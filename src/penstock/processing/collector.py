@@ -64,7 +64,7 @@ class Collector:
             try:
                 again_ms = self._handler(entry)(entry)
             except PenstockError as error:
-                _log.warning("collection_failed", prefix=entry.prefix, code=error.code, detail=error.detail)
+                _log.warning("garbage_postponed", prefix=entry.prefix, code=error.code, detail=error.detail)
                 again_ms = _AGAIN_MS
             with self._catalog.write() as tx:
                 if again_ms is None:

@@ -72,12 +72,12 @@ class Worker:
                 _tracer.start_as_current_span(f"task {task.kind}", context=context, attributes=names),
             ):
                 _log.info(
-                    "task_started", lane=str(run.lane), waited=round(run.waited, 3), alone=run.alone or None
+                    "attempt_started", lane=str(run.lane), waited=round(run.waited, 3), alone=run.alone or None
                 )
                 outcome = self._attempt(run)
                 seconds = time.monotonic() - run.began
                 metrics.task_seconds.labels(task.kind, outcome).observe(seconds)
-                _log.info(f"task_{outcome}", seconds=round(seconds, 3))
+                _log.info("attempt_ended", outcome=outcome, seconds=round(seconds, 3))
         finally:
             self._runs.remove(run)
             self._parts.announce()
