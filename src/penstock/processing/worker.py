@@ -72,7 +72,10 @@ class Worker:
                 _tracer.start_as_current_span(f"task {task.kind}", context=context, attributes=names),
             ):
                 _log.info(
-                    "attempt_started", lane=str(run.lane), waited=round(run.waited, 3), alone=run.alone or None
+                    "attempt_started",
+                    lane=str(run.lane),
+                    waited=round(run.waited, 3),
+                    alone=run.alone or None,
                 )
                 outcome = self._attempt(run)
                 seconds = time.monotonic() - run.began
