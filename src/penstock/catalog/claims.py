@@ -215,7 +215,7 @@ def lost(tx: Connection, *, dead_nodes: Collection[str] = (), limit: int = 100) 
     rows = tx.execute(
         select(table.id)
         .where(table.state == TaskState.CLAIMED, _lost(dead_nodes))
-        .order_by(table.id)
+        .order_by(table.worker_id, table.id)  # as the index of the claimed has them
         .limit(limit)
     )
     return list(rows.scalars())

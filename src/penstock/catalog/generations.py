@@ -7,7 +7,7 @@ Whoever changes a task, a track or a segment holds the generation's lock first (
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, or_, select
+from sqlalchemy import Connection, case, func, or_, select, text
 
 from penstock.catalog import clock, schema, segments, states, tasks
 from penstock.catalog.dialect import now_ms
@@ -321,19 +321,18 @@ def fail(
 
 
 def owing_tombstone(tx: Connection, *, limit: int = 100) -> list[tuple[Generation, str]]:
-    """Ended generations whose players have not been told yet, each with the tombstone's kind: ``failed`` or ``deleted``."""
+    """Ended generations whose players have not been told yet, each with the tombstone's kind: ``failed`` or ``deleted``.
+
+    A retired one owes nothing until its video is deleted; what was told of a failure is forgotten at that moment.
+    """
     g, v = schema.generations.c, schema.videos.c
     kind = case((v.state == VideoState.DELETED, "deleted"), else_="failed")
     rows = tx.execute(
         select(*states.generation_columns(), kind.label("kind"))
         .join(schema.videos, v.id == g.video_id)
         .where(
-            g.timeline_version > 0,
-            or_(
-                v.state == VideoState.DELETED,
-                g.state.in_((GenerationState.FAILED, GenerationState.CANCELLED)),
-            ),
-            or_(g.tombstone.is_(None), and_(v.state == VideoState.DELETED, g.tombstone != "deleted")),
+            *(text(f"generations.{condition}") for condition in schema.UNTOLD),
+            or_(g.state != GenerationState.RETIRED, v.state == VideoState.DELETED),
         )
         .order_by(g.id)
         .limit(limit)

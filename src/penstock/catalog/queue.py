@@ -5,12 +5,13 @@ harmless; what counts is the claim.
 """
 
 import heapq
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
-from penstock.catalog import accounts, clock, schema
+from penstock.catalog import accounts, clock, schema, tasks
 from penstock.catalog.dialect import now_ms
 from penstock.catalog.records import Account, Task, load
 from penstock.catalog.words import TaskKind, TaskState
@@ -34,7 +35,7 @@ def announceable(
     chosen: list[str] = []
     for lane in (True, False) if urgent is None else (urgent,):
         if len(chosen) < limit:
-            chosen += _fairly(tx, and_(waiting, schema.tasks.c.urgent.is_(lane)), limit - len(chosen), now)
+            chosen += _fairly(tx, waiting, urgent=lane, limit=limit - len(chosen), now=now)
     # Another relay may be choosing the same at this moment: what it has locked or announced is left to it.
     rows = tx.execute(
         select(schema.tasks)
@@ -69,7 +70,7 @@ def waiting(
     chosen: list[str] = []
     for lane in (True, False) if urgent is None else (urgent,):
         if len(chosen) < limit:
-            chosen += _fairly(tx, and_(may, table.urgent.is_(lane)), limit - len(chosen), now)
+            chosen += _fairly(tx, may, urgent=lane, limit=limit - len(chosen), now=now)
     found = {row.id: load(Task, row) for row in tx.execute(select(schema.tasks).where(table.id.in_(chosen)))}
     return [found[task_id] for task_id in chosen if task_id in found]
 
@@ -125,14 +126,16 @@ class Depth:
 
 
 def depth(tx: Connection) -> list[Depth]:
-    """The unfinished tasks and the dead, for metrics and autoscaling."""
+    """The unfinished tasks and those that were given up (not the called off), for metrics and autoscaling."""
     table = schema.tasks.c
-    rows = tx.execute(
-        select(table.kind, table.state, func.count().label("count"), func.sum(table.work).label("work_s"))
-        .where(table.state.in_((TaskState.QUEUED, TaskState.CLAIMED, TaskState.DEAD)))
-        .group_by(table.kind, table.state)
-    )
-    return [Depth(**row._asdict()) for row in rows]
+    found = []
+    for state in (TaskState.QUEUED, TaskState.CLAIMED, TaskState.DEAD):  # each has its index
+        query = select(table.kind, func.count().label("count"), func.sum(table.work).label("work_s"))
+        query = query.where(table.state == state).group_by(table.kind)
+        if state is TaskState.DEAD:
+            query = query.where(table.error_code != tasks.CANCELLED)
+        found += [Depth(state=state, **row._asdict()) for row in tx.execute(query)]
+    return found
 
 
 def waiting_work(tx: Connection) -> float:
@@ -164,26 +167,26 @@ def _for_tools(fingerprint: str | None) -> list[ColumnElement[bool]]:
     return [or_(table.tool_fingerprint.is_(None), table.tool_fingerprint == fingerprint)]
 
 
-def _fairly(tx: Connection, waiting: ColumnElement[bool], limit: int, now: int) -> list[str]:
-    """Ids in fair order: again and again the next task of the account with the least work done, running and chosen."""
+def _fairly(tx: Connection, waiting: ColumnElement[bool], *, urgent: bool, limit: int, now: int) -> list[str]:
+    """Ids in fair order: again and again the next task of the account with the least work done, running and chosen.
+
+    However much an account has waiting, no more than ``limit`` of its tasks are looked at.
+    """
     table = schema.tasks.c
-    loads = _loads(tx, waiting, now)
-    least = heapq.nsmallest(limit, ((load_s, account_id) for account_id, load_s in loads.items()))
-    lines = {
-        account_id: iter(
-            tx.execute(
-                select(table.id, table.work)
-                .where(waiting, table.account_id == account_id)
-                .order_by(table.video_id, table.position, table.id)
-                .limit(limit)
-            ).all()
-        )
-        for _, account_id in least
-    }
+    least = [(load_s, account_id) for account_id, load_s in _loads(tx, now, urgent=urgent).items()]
     heapq.heapify(least)
+    lines: dict[str, Iterator[Any]] = {}
     chosen: list[str] = []
     while least and len(chosen) < limit:
         load_s, account_id = heapq.heappop(least)
+        if account_id not in lines:
+            line = (
+                select(table.id, table.work)
+                .where(waiting, table.urgent.is_(urgent), table.account_id == account_id)
+                .order_by(table.video_id, table.position, table.id)
+                .limit(limit)
+            )
+            lines[account_id] = iter(tx.execute(line).all())
         task = next(lines[account_id], None)
         if task is not None:
             chosen.append(task.id)
@@ -191,23 +194,17 @@ def _fairly(tx: Connection, waiting: ColumnElement[bool], limit: int, now: int) 
     return chosen
 
 
-def _loads(tx: Connection, waiting: ColumnElement[bool], now: int) -> dict[str, float]:
-    """For each account with waiting tasks: seconds of work done for it of late, and under way."""
+def _loads(tx: Connection, now: int, *, urgent: bool) -> dict[str, float]:
+    """For each account with queued tasks: seconds of work done for it of late, and under way."""
     table = schema.tasks.c
     a = schema.accounts
-    rows = tx.execute(select(a).where(a.c.id.in_(select(table.account_id).where(waiting).distinct())))
+    queued = table.state == TaskState.QUEUED
+    wanting = select(table.account_id).where(queued, table.urgent.is_(urgent)).distinct()
+    rows = tx.execute(select(a).where(a.c.id.in_(wanting)))
     loads = {row.id: accounts.load_of(load(Account, row), now) for row in rows}
-    under_way = tx.execute(
-        select(table.account_id, func.sum(table.work).label("work"))
-        .where(
-            or_(
-                table.state == TaskState.CLAIMED,
-                and_(table.state == TaskState.QUEUED, table.announced_at.is_not(None)),
-            )
-        )
-        .group_by(table.account_id)
-    )
-    for row in under_way:
-        if row.account_id in loads:
-            loads[row.account_id] += row.work
+    for under_way in (table.state == TaskState.CLAIMED, and_(queued, table.announced_at.is_not(None))):
+        sums = select(table.account_id, func.sum(table.work).label("work")).where(under_way)
+        for row in tx.execute(sums.group_by(table.account_id)):
+            if row.account_id in loads:
+                loads[row.account_id] += row.work
     return loads

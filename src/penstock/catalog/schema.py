@@ -44,6 +44,15 @@ _KEY = String(1024)
 _NAME = String(255)
 _TRACE = String(128)  # W3C traceparent
 
+UNTOLD = ("tombstone IS NULL", "timeline_version > 0", "state IN ('failed', 'cancelled', 'retired')")
+"""Of a generation that has ended: its players may have to be told. The index and the query must say it alike."""
+
+
+def _partial_index(name: str, condition: str, *columns: str) -> Index:
+    """An index of the rows that fulfil a condition, on both databases."""
+    return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
 accounts = Table(
     "accounts",
     metadata,
@@ -153,6 +162,7 @@ generations = Table(
     Column("ended_at", _MS),  # failed, cancelled or retired
     UniqueConstraint("video_id", "number"),
     Index("ix_generations_state", "state"),
+    _partial_index("ix_generations_untold", " AND ".join(UNTOLD), "id"),
 )
 
 uploads = Table(
@@ -242,28 +252,12 @@ tasks = Table(
     Column("ended_at", _MS),
     UniqueConstraint("generation_id", "kind", "index"),
     Index("ix_tasks_video_id", "video_id"),
-    # What the relay sweeps, in its order; finished tasks, the great majority, are not in it.
-    Index(
-        "ix_tasks_waiting",
-        "urgent",
-        "account_id",
-        "video_id",
-        "position",
-        sqlite_where=text("state = 'queued'"),
-        postgresql_where=text("state = 'queued'"),
-    ),
-    Index(
-        "ix_tasks_claimed",
-        "worker_id",
-        sqlite_where=text("state = 'claimed'"),
-        postgresql_where=text("state = 'claimed'"),
-    ),
-    Index(
-        "ix_tasks_dead",
-        "ended_at",
-        sqlite_where=text("state = 'dead'"),
-        postgresql_where=text("state = 'dead'"),
-    ),
+    # What is swept again and again must not grow with what is finished, which is nearly everything. In the relay's order:
+    _partial_index("ix_tasks_waiting", "state = 'queued'", "urgent", "account_id", "video_id", "position"),
+    _partial_index("ix_tasks_due", "state = 'queued'", "not_before"),
+    _partial_index("ix_tasks_announced", "state = 'queued' AND announced_at IS NOT NULL", "account_id"),
+    _partial_index("ix_tasks_claimed", "state = 'claimed'", "worker_id"),
+    _partial_index("ix_tasks_dead", "state = 'dead' AND error_code != 'cancelled'", "id"),
 )
 
 tracks = Table(

@@ -143,29 +143,42 @@ def timeline_tracks(tx: Connection, generation_id: str) -> tuple[Track, ...]:
     Not yet cut to the common prefix: see :func:`penstock.video.timeline.cut`.
     """
     return tuple(
-        _timeline_track(track, listing(tx, generation_id, track.name, until=track.contiguous))
+        _timeline_track(track, _run(tx, track))
         for track in tracks(tx, generation_id)
         if track.init_key is not None
     )
 
 
-def referenced(tx: Connection, prefix: str) -> bool:
-    """Whether any committed record refers to an object below an attempt's prefix: then the collector looks closer."""
-    return bool(referenced_keys(tx, prefix))
+def _run(tx: Connection, track: TrackRecord) -> tuple[Segment, ...]:
+    """A track's unbroken run; there are thousands of a long video, each time it is published."""
+    s = schema.segments.c
+    rows = tx.execute(
+        select(s.number, s.start, s.duration, s.size, s.sha256, s.prefix, s.keyframes)
+        .where(s.generation_id == track.generation_id, s.track == track.name, s.number <= track.contiguous)
+        .order_by(s.number)
+    )
+    return tuple(
+        Segment(
+            number, start, duration, size, sha256[:_ETAG_DIGITS], prefix, tuple(Keyframe(*f) for f in frames)
+        )
+        for number, start, duration, size, sha256, prefix, frames in rows
+    )
 
 
 def referenced_keys(tx: Connection, prefix: str) -> set[str]:
-    """The keys below an attempt's prefix that committed records refer to: segments, init segments, artefacts."""
-    s, t, a = schema.segments, schema.tracks, schema.artefacts
+    """The keys below an attempt's prefix that committed records refer to: segments, init segments, artefacts.
+
+    Only generations of the same video can refer to them.
+    """
+    s, t, a, g = schema.segments, schema.tracks, schema.artefacts, schema.generations
+    of_video = select(g.c.id).where(g.c.video_id == keys.video_of(prefix))
     found = {
         keys.media_segment(prefix, row.track, row.number)
         for row in tx.execute(select(s.c.track, s.c.number).where(s.c.prefix == prefix))
     }
-    found |= set(
-        tx.execute(select(t.c.init_key).where(t.c.init_key.startswith(prefix, autoescape=True))).scalars()
-    )
-    found |= set(tx.execute(select(a.c.key).where(a.c.key.startswith(prefix, autoescape=True))).scalars())
-    return {key for key in found if key}
+    whole = set(tx.execute(select(t.c.init_key).where(t.c.generation_id.in_(of_video))).scalars())
+    whole |= set(tx.execute(select(a.c.key).where(a.c.generation_id.in_(of_video))).scalars())
+    return found | {key for key in whole if key and key.startswith(prefix)}
 
 
 def forget(tx: Connection, generation_id: str) -> set[str]:
@@ -244,7 +257,7 @@ def _extend(tx: Connection, track: TrackRecord) -> None:
     )
 
 
-def _timeline_track(track: TrackRecord, items: Sequence[SegmentRecord]) -> Track:
+def _timeline_track(track: TrackRecord, items: tuple[Segment, ...]) -> Track:
     assert track.init_key is not None
     assert track.init_size is not None
     assert track.init_sha256 is not None
@@ -261,18 +274,7 @@ def _timeline_track(track: TrackRecord, items: Sequence[SegmentRecord]) -> Track
             etag=track.init_sha256[:_ETAG_DIGITS],
             media_type=_INIT_TYPE[track.kind],
         ),
-        segments=tuple(
-            Segment(
-                number=item.number,
-                start=item.start,
-                duration=item.duration,
-                size=item.size,
-                etag=item.sha256[:_ETAG_DIGITS],
-                prefix=item.prefix,
-                keyframes=tuple(Keyframe(*frame) for frame in item.keyframes),
-            )
-            for item in items
-        ),
+        segments=items,
         complete=track.complete,
         width=track.width,
         height=track.height,

@@ -258,6 +258,9 @@ def delete(
     video = states.lock_video(tx, video_id)
     if video.state is VideoState.DELETED:
         return video
+    # Whatever players were told of a generation before, they must be told of the deletion.
+    told = schema.generations
+    tx.execute(told.update().where(told.c.video_id == video_id).values(tombstone=None))
     for generation in ids:
         tasks.cancel_all(tx, generation.id)
         if generation.state not in {GenerationState.CANCELLED, GenerationState.RETIRED}:

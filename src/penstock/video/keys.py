@@ -26,6 +26,11 @@ def attempt_prefix(video_id: str, task_id: str, attempt: int) -> str:
     return f"{video_id}/{task_id}.{attempt}/"
 
 
+def video_of(key: str) -> str:
+    """The video that a key, or a prefix of keys, belongs to."""
+    return key.partition("/")[0]
+
+
 def attempt_prefix_of(key: str) -> str:
     """The :func:`attempt_prefix` that an output's key begins with."""
     video_id, attempt, _ = key.split("/", 2)

@@ -147,7 +147,7 @@ def test_rows_and_timeline_agree_about_the_prefix(catalog: Catalog, data: st.Dat
 def test_the_collector_is_told_what_is_referred_to(catalog: Catalog) -> None:
     """Segments, init segments and artefacts of an attempt are spared by name; an attempt that published nothing is not."""
     generation = scenes.encoding(catalog).generation
-    prefix = keys.attempt_prefix("v_%", "t", 1)
+    prefix = keys.attempt_prefix(generation.video_id, "t_%", 1)
     record(catalog, generation.id, "240p", 1, prefix=prefix)
     poster = ArtefactRecord(
         generation_id=generation.id,
@@ -165,8 +165,8 @@ def test_the_collector_is_told_what_is_referred_to(catalog: Catalog) -> None:
             keys.init_segment(prefix, "240p"),
             poster.key,
         }
-        assert segments.referenced_keys(tx, keys.attempt_prefix("v_%", "t", 2)) == set()
-        assert segments.referenced_keys(tx, keys.attempt_prefix("vxx", "t", 1)) == set()
+        assert segments.referenced_keys(tx, keys.attempt_prefix(generation.video_id, "t_%", 2)) == set()
+        assert segments.referenced_keys(tx, keys.attempt_prefix(generation.video_id, "txx", 1)) == set()
 
 
 def test_a_later_artefact_replaces_the_earlier(catalog: Catalog) -> None:

@@ -33,6 +33,7 @@ def test_everything_of_a_video_is_below_its_prefix() -> None:
         keys.timeline(VIDEO, GENERATION, 1),
     ):
         assert key.startswith(keys.video_prefix(VIDEO))
+        assert keys.video_of(key) == VIDEO
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))

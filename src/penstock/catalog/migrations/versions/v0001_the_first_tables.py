@@ -178,6 +178,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("video_id", "number", name=op.f("uq_generations_video_id_number")),
     )
     op.create_index("ix_generations_state", "generations", ["state"], unique=False)
+    op.create_index(
+        "ix_generations_untold",
+        "generations",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text(
+            "tombstone IS NULL AND timeline_version > 0 AND state IN ('failed', 'cancelled', 'retired')"
+        ),
+        postgresql_where=sa.text(
+            "tombstone IS NULL AND timeline_version > 0 AND state IN ('failed', 'cancelled', 'retired')"
+        ),
+    )
     op.create_table(
         "uploads",
         sa.Column("id", sa.String(length=26), nullable=False),
@@ -259,6 +271,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("generation_id", "kind", "index", name=op.f("uq_tasks_generation_id_kind_index")),
     )
     op.create_index(
+        "ix_tasks_announced",
+        "tasks",
+        ["account_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'queued' AND announced_at IS NOT NULL"),
+        postgresql_where=sa.text("state = 'queued' AND announced_at IS NOT NULL"),
+    )
+    op.create_index(
         "ix_tasks_claimed",
         "tasks",
         ["worker_id"],
@@ -269,10 +289,18 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_dead",
         "tasks",
-        ["ended_at"],
+        ["id"],
         unique=False,
-        sqlite_where=sa.text("state = 'dead'"),
-        postgresql_where=sa.text("state = 'dead'"),
+        sqlite_where=sa.text("state = 'dead' AND error_code != 'cancelled'"),
+        postgresql_where=sa.text("state = 'dead' AND error_code != 'cancelled'"),
+    )
+    op.create_index(
+        "ix_tasks_due",
+        "tasks",
+        ["not_before"],
+        unique=False,
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
     )
     op.create_index("ix_tasks_video_id", "tasks", ["video_id"], unique=False)
     op.create_index(
