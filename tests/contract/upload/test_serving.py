@@ -1,12 +1,15 @@
 """The service under its real server: memory, clients that vanish or stall, crashes at every step, the order of syncs."""
 
 import json
+import os
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -197,6 +200,51 @@ def test_a_running_upload_stays_alive_and_dies_when_cancelled(instance: Instance
         refused(answers[0], 410, "upload_cancelled")
         instance.assert_nothing_uploaded()
         assert staged(instance) == []
+
+
+def test_a_stopping_server_ends_what_cannot_be_resumed(instance: Instance, tmp_path: Path) -> None:
+    """An upload in one request that outlasts the server's patience is ended in order, its bytes removed."""
+    with Server(instance, tmp_path) as server, server.connect() as connection:
+        request = "POST /api/uploads?filename=a.mp4 HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n"
+        request += f"authorization: {instance.headers('olga')['authorization']}\r\n\r\n"
+        connection.sendall(request.encode() + content(2 * MIB))
+        until(lambda: server.metric("penstock_upload_transfers") == 1)
+        assert server.stop() == 0
+        assert [str(video.state) for video in instance.videos()] == ["deleted"]
+        assert staged(instance) == []
+        instance.assert_nothing_uploaded()
+
+
+def test_the_documented_commands(instance: Instance, tmp_path: Path) -> None:
+    """What the documentation tells a newcomer to type works as it stands there."""
+    (tmp_path / "holiday.mp4").write_bytes(content(3 * MIB))
+    text = Path("docs/uploads.md").read_text(encoding="utf-8")
+    commands = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    one, put = commands[0], commands[1]
+    with Server(instance, tmp_path, max_size=1 << 40) as server:
+        environment = {
+            **os.environ,
+            "KEY": instance.headers("olga")["authorization"].removeprefix("Bearer "),
+            "PENSTOCK": str(server.client.base_url).rstrip("/"),
+        }
+
+        def answers(script: str) -> list[dict[str, Any]]:
+            shell = ["bash", "-euc", script.replace("curl ", "curl -sS -w '\\n' ")]
+            ran = subprocess.run(
+                shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+            )
+            return [json.loads(line) for line in ran.stdout.splitlines()]
+
+        raw, form = answers(one)
+        assert (raw["state"], raw["visibility"], raw["title"]) == ("uploaded", "unlisted", "Holiday")
+        assert (form["id"], form["duplicate"]) == (raw["id"], True)
+        (tmp_path / "holiday.mp4").write_bytes(content(3 * MIB, seed=2))
+        opening, sending, ending = (command for command in put.split("\n\n"))
+        (session,) = answers(opening.replace("734003200", str(3 * MIB)))
+        (part,) = answers(re.sub(r"/api/uploads/01kq[^\"]*", session["url"], sending))
+        assert part["size"] == 3 * MIB
+        (video,) = answers(ending.replace("01kq…", session["upload_id"]))
+        assert (video["id"], video["state"]) == (session["video_id"], "uploaded")
 
 
 KILL_POINTS = ["fsync", "fdatasync", "?rename,?renameat,?renameat2", "?unlink,?unlinkat", "?rmdir"]
