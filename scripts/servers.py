@@ -51,6 +51,7 @@ PROGRAMS = (
     Program("postgresql", "PostgreSQL", "postgresql", _newest_postgresql),
     Program("chromium", "Chromium", "chromium", _chromium),
     Program("strace", "strace", "strace", lambda: shutil.which("strace")),
+    Program("curl", "curl", "curl", lambda: shutil.which("curl")),
     Program("bubblewrap", "bubblewrap", "bubblewrap", _bubblewrap),
 )
 

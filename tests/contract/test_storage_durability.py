@@ -16,6 +16,8 @@ from penstock.storage.local import LocalStore
 from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectMissing
 
+pytestmark = pytest.mark.needs_strace
+
 DATA = bytes(range(256)) * 10_000  # 2.56 MB: three writes
 
 PUT = """

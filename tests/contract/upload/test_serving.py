@@ -215,6 +215,7 @@ def test_a_stopping_server_ends_what_cannot_be_resumed(instance: Instance, tmp_p
         instance.assert_nothing_uploaded()
 
 
+@pytest.mark.needs_curl
 def test_the_documented_commands(instance: Instance, tmp_path: Path) -> None:
     """What the documentation tells a newcomer to type works as it stands there."""
     (tmp_path / "holiday.mp4").write_bytes(content(3 * MIB))
@@ -250,6 +251,7 @@ def test_the_documented_commands(instance: Instance, tmp_path: Path) -> None:
 KILL_POINTS = ["fsync", "fdatasync", "?rename,?renameat,?renameat2", "?unlink,?unlinkat", "?rmdir"]
 
 
+@pytest.mark.needs_strace
 @pytest.mark.parametrize("call", KILL_POINTS, ids=["fsync", "fdatasync", "rename", "unlink", "rmdir"])
 def test_killed_at_any_step_of_completing(instance: Instance, tmp_path: Path, call: str) -> None:
     """A ``kill -9`` on entering any step: what was acknowledged is there, and what was not can be completed again."""
@@ -279,6 +281,7 @@ def test_killed_at_any_step_of_completing(instance: Instance, tmp_path: Path, ca
     pytest.fail("it never came to its end")
 
 
+@pytest.mark.needs_strace
 @pytest.mark.parametrize(
     "call", [*KILL_POINTS[:3], "?mkdir,?mkdirat"], ids=["fsync", "fdatasync", "rename", "mkdir"]
 )
@@ -312,6 +315,7 @@ def assert_sound(instance: Instance) -> None:
             assert (len(source), sha256(source)) == (video.source_size, video.source_sha256)
 
 
+@pytest.mark.needs_strace
 @pytest.mark.parametrize("way", ["one_request", "put", "direct"])
 def test_the_answer_comes_last(instance: Instance, tmp_path: Path, way: str) -> None:
     """On the wire: source synced, renamed, folders synced, record synced, and only then the acknowledgement is sent."""
