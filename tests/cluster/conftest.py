@@ -1,7 +1,9 @@
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import imageio_ffmpeg
 import pytest
 
 from tests.cluster.running import Platform
@@ -30,7 +32,35 @@ def start(tmp_path: Path) -> Iterator[Starter]:
         platform.close()
 
 
-@pytest.fixture
-def platform(start: Starter) -> Platform:
-    """A running platform."""
-    return start()
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A running platform that the tests of a file share and leave as it is."""
+    platform = Platform(tmp_path_factory.mktemp("platform") / "data")
+    try:
+        yield platform.start()
+    finally:
+        platform.close()
+
+
+@pytest.fixture(scope="session")
+def long_clip(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real clip looped to 100 s without encoding it again: seven chunks, whose encodes can be caught under way."""
+    path = tmp_path_factory.mktemp("clips") / "long.mp4"
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error", "-stream_loop", "-1"),
+        *(
+            "-i",
+            str(clips / "car-detection.mp4"),
+            "-t",
+            "100",
+            "-map",
+            "0:v:0",
+            "-map",
+            "0:a:0",
+            "-c",
+            "copy",
+            str(path),
+        ),
+    ]
+    subprocess.run(command, check=True)
+    return path
