@@ -286,6 +286,10 @@ def compare(source: Path, plan: Plan, chunk: Chunk, rung: Rung, media: Path) -> 
 
 
 def _name(path: Path) -> str:
+    if (
+        not path.is_absolute()
+    ):  # the process runs elsewhere; a caller's mistake must not look like a broken file
+        raise ValueError("Media tools are given absolute paths.")
     return f"file:{path}"
 
 

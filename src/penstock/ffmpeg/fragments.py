@@ -326,7 +326,10 @@ def _with_delay(moof: bytes, trun: bytes, run: _Run, delay: int) -> tuple[bytes,
         0 if column is not None else 4 * len(run.samples)
     )  # nothing reordered so far: there is no such column
     rows = bytearray()
-    for sample, row in zip(run.samples, run.row.iter_unpack(trun[run.rows :]), strict=True):
+    for index, sample in enumerate(run.samples):
+        row = run.row.unpack_from(
+            trun, run.rows + index * run.row.size
+        )  # empty where all samples are as the defaults say
         offset = sample.composition_offset + delay
         if offset < 0:
             raise FragmentMalformed("The encoder reorders pictures further than the plan allows for.")

@@ -157,7 +157,9 @@ def _upright(video: VideoTreatment, width: int, height: int) -> list[str]:
     filters += {0: [], 90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}[
         video.rotation
     ]
-    return [*filters, "format=yuv420p", "setsar=1", _tagged(after)]
+    # What hangs on the pictures has served: a rotation that went on to the encoder would be applied again by players,
+    # and so would the mastering levels of a range that is no more.
+    return [*filters, "format=yuv420p", "setsar=1", "sidedata=mode=delete", _tagged(after)]
 
 
 def _tagged(colour: Colour) -> str:

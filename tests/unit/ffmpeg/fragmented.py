@@ -45,19 +45,29 @@ def fragment(
     offsets: Sequence[int] | None = None,
     keyframe: bool = True,
 ) -> bytes:
-    """``moof`` and ``mdat`` of samples of these sizes; ``offsets`` are signed composition offsets in ticks."""
-    tfhd = box(b"tfhd", struct.pack(">6I", 0x02_0038, 1, duration, 0, 0x0101_0000, 0)[:20])
+    """``moof`` and ``mdat`` of samples of these sizes; ``offsets`` are signed composition offsets in ticks.
+
+    A single sample is described by the defaults alone, as FFmpeg does it.
+    """
+    alone = len(sizes) == 1 and offsets is None
+    default_flags = 0x0200_0000 if keyframe and alone else 0x0101_0000
+    tfhd = box(b"tfhd", struct.pack(">5I", 0x02_0038, 1, duration, sizes[0] if alone else 0, default_flags))
     tfdt = box(b"tfdt", struct.pack(">IQ", 0x0100_0000, start))
-    flags = 0x205 | (0x800 if offsets is not None else 0)
+    flags = 0x001 if alone else 0x205 | (0x800 if offsets is not None else 0)
     version = 0x0100_0000 if offsets is not None else 0
     first = 0x0200_0000 if keyframe else 0x0101_0000
-    rows = b"".join(
-        struct.pack(">Ii", size, offsets[n]) if offsets is not None else struct.pack(">I", size)
-        for n, size in enumerate(sizes)
+    rows = (
+        b""
+        if alone
+        else b"".join(
+            struct.pack(">Ii", size, offsets[n]) if offsets is not None else struct.pack(">I", size)
+            for n, size in enumerate(sizes)
+        )
     )
 
     def moof(data_offset: int) -> bytes:
-        trun = box(b"trun", struct.pack(">IIiI", version | flags, len(sizes), data_offset, first), rows)
+        fields = struct.pack(">IIi", version | flags, len(sizes), data_offset)
+        trun = box(b"trun", fields, b"" if alone else struct.pack(">I", first), rows)
         return box(b"moof", box(b"mfhd", struct.pack(">II", 0, 1)), box(b"traf", tfhd, tfdt, trun))
 
     return moof(len(moof(0)) + 8) + box(

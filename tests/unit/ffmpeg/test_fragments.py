@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from penstock.ffmpeg.fragments import Fragment, FragmentMalformed, FragmentReader, InitSegment
 from tests.unit.ffmpeg.fragmented import box, fragment, init, sound_entry
 
-PICTURES = init() + fragment(0, [500, 30, 20], offsets=[0, 400, -400]) + fragment(1200, [400, 10])
+PICTURES = (
+    init()
+    + fragment(0, [500, 30, 20], offsets=[0, 400, -400])
+    + fragment(1200, [400, 10])
+    + fragment(2000, [300])
+)
 
 
 def read(data: bytes, *, delay: int = 0) -> tuple[InitSegment, list[Fragment]]:
@@ -37,26 +42,31 @@ def test_sound_tells_its_object_type(object_type: int, codecs: str) -> None:
 
 def test_a_fragment_tells_times_and_where_its_keyframe_ends() -> None:
     """Times as shown, in decode order; bytes from the beginning through the first picture."""
-    _, (first, second) = read(PICTURES)
+    _, (first, second, third) = read(PICTURES)
     assert (first.start, first.duration, first.times) == (0, 1200, (0, 800, 400))
     assert (second.start, second.duration, second.times) == (1200, 800, (1200, 1600))
+    assert (third.start, third.duration, third.times) == (2000, 400, (2000,))
     assert first.starts_with_keyframe
+    assert third.starts_with_keyframe
     assert first.data[: first.keyframe_length].endswith(bytes(500))
     assert first.data[first.keyframe_length :] == b"\1" * 30 + b"\2" * 20
 
 
 def test_a_delay_makes_offsets_unsigned_and_an_edit_list_takes_it_back() -> None:
     """Two pictures of reordering: offsets rise by it, and the init segment says that the show begins so much later."""
-    first, (reordered, plain) = read(PICTURES, delay=800)
+    first, delayed = read(PICTURES, delay=800)
     assert b"edts" in first.data
     assert int.from_bytes(first.data[first.data.index(b"elst") + 16 :][:4]) == 800
-    for before, after in zip(read(PICTURES)[1], (reordered, plain), strict=True):
+    for before, after in zip(read(PICTURES)[1], delayed, strict=True):
         assert after.times == before.times
         assert after.start == before.start
         assert after.data[after.keyframe_length :] == before.data[before.keyframe_length :]
-    raw_first, raw = read(first.data + reordered.data + plain.data)
+    raw_first, raw = read(first.data + b"".join(item.data for item in delayed))
     assert raw_first == first
-    assert (raw_first.media_time, [item.times for item in raw]) == (800, [(0, 800, 400), (1200, 1600)])
+    assert (raw_first.media_time, [item.times for item in raw]) == (
+        800,
+        [(0, 800, 400), (1200, 1600), (2000,)],
+    )
 
 
 def test_more_reordering_than_allowed_for_is_refused() -> None:
@@ -67,7 +77,7 @@ def test_more_reordering_than_allowed_for_is_refused() -> None:
 
 def test_fragments_are_renumbered() -> None:
     """Only the sequence number changes."""
-    _, (first, _) = read(PICTURES)
+    _, (first, *_) = read(PICTURES)
     renumbered = first.numbered(77)
     assert int.from_bytes(renumbered[20:24]) == 77
     assert renumbered[:20] + renumbered[24:] == first.data[:20] + first.data[24:]
