@@ -14,6 +14,7 @@ CHECKS: dict[str, list[str]] = {
     "types": [f"{BIN}/mypy", "--no-error-summary"],
     "import directions": [f"{BIN}/lint-imports", "--no-logo"],
     "documents": [f"{BIN}/python", "scripts/check_docs.py"],
+    "HTTP contract": [f"{BIN}/python", "scripts/check_contract.py"],
     "error codes": [f"{BIN}/python", "scripts/error_table.py", "--check"],
 }
 
