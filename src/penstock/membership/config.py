@@ -3,7 +3,8 @@
 The defaults are for one local network. They were chosen from the curves that ``bench/membership.py`` draws.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 PACKET_LIMIT = (
     1400  # bytes of a datagram with header and tag: below every common path MTU, so none is fragmented
@@ -80,3 +81,57 @@ class ProtocolConfig:
 
     return_backoff: float = 30.0
     """Longest pause between two such attempts; they start at one probe interval and double."""
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipConfig:
+    """One node: where it keeps its state, where it is reached, whom it asks first."""
+
+    folder: Path
+    """Folder of this node's identity, its key ring and what it knew of the others. On a local file system."""
+
+    name: str
+    """Display name, at most 128 bytes. Need not be unique: the id on disk is."""
+
+    bind: str = "127.0.0.1"
+    """Address to receive on, UDP and TCP. The default reaches this machine alone; ``0.0.0.0`` the network."""
+
+    port: int = 7946
+    """Port to receive on, the same for UDP and TCP; 0 lets the system choose one, another after each start."""
+
+    advertise: str | None = None
+    """Address that the others should use, ``HOST`` or ``HOST:PORT``. None: where ``bind`` names one machine, that; else
+    the address from which the first seed, or else the default gateway, is reached."""
+
+    seeds: tuple[str, ...] = ()
+    """``HOST:PORT`` of nodes to ask at the start and whenever nobody else is known; a DNS name stands for all its
+    addresses. Two or three are enough; they are needed once, as the others are remembered."""
+
+    seeds_file: Path | None = None
+    """File with one more seed per line, read again each half minute: for whatever keeps lists of machines."""
+
+    cluster: str = "penstock"
+    """Name of the cluster. Nodes of different names do not understand each other, even with the same key."""
+
+    key_file: Path | None = None
+    """Key ring, the same for all nodes. None: ``keys`` in ``folder``, made with a new key at the first start."""
+
+    control_socket: Path | None = None
+    """Unix socket of the control interface, for its owner alone. None: ``control.sock`` in ``folder``, unless
+    ``control_port`` is set."""
+
+    control_port: int | None = None
+    """TCP port of the control interface on 127.0.0.1 instead; each request then needs the token that the first start
+    writes to ``control.token`` in ``folder``."""
+
+    snapshot_interval: float = 5.0
+    """Seconds between two writes of what is known, while it changes. What is lost by a crash is learned again."""
+
+    leave_timeout: float = 5.0
+    """Most seconds that leaving may take before the process ends anyway; the others then find it dead instead."""
+
+    event_history: int = 1000
+    """Events kept in memory for those who ask, or follow with a pause."""
+
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    """Intervals and factors."""
