@@ -65,7 +65,7 @@ def upload(data: Data = None, bind: Bind = None, port: Port = None) -> None:
 @serve.command()
 @reporting
 def library(data: Data = None, bind: Bind = None, port: Port = None) -> None:
-    """The library: /api/videos, /api/keys and the watch pages."""
+    """The library: /api/videos, /api/me and the watch pages."""
     _serve("library", data, bind, port)
 
 
