@@ -57,7 +57,6 @@ class VideoTreatment:
     colour_in: Colour  # with gaps filled by what the size suggests
     colour_out: Colour
     tonemap: bool  # from HDR to the standard range
-    start: Fraction  # presentation time of the first picture on the source's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +296,6 @@ def _treatment(stream: VideoStream) -> VideoTreatment:
         colour_in=colour,
         colour_out=replace(colour, full_range=False) if kept else Colour(False, "bt709", "bt709", "bt709"),
         tonemap=colour.hdr is not None,
-        start=stream.start,
     )
 
 
