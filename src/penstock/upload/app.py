@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import anyio
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
@@ -36,7 +37,7 @@ def create_app(
     """The application. ``staging`` belongs to ``sources``; ``announce`` rings for processing after an upload, cheaply."""
     sessions = Sessions(catalog=catalog, sources=sources, staging=staging, config=config, announce=announce)
     authenticate = authenticator(catalog_lookup(catalog))
-    parts = routes.Parts(
+    service = routes.Service(
         catalog=catalog,
         sessions=sessions,
         transfers=Transfers(sessions, config),
@@ -47,14 +48,17 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await run_sync(sessions.sweep)
-        yield
+        async with anyio.create_task_group() as background:
+            background.start_soon(
+                run_sync, sessions.sweep
+            )  # beside the first requests: there may be thousands
+            yield
 
     app = create_service(
         web,
         title="Penstock uploads",
         description="Uploading videos, acknowledged when durable; their status and their history.",
-        routers=[routes.routes(parts), status.routes(catalog, authenticate, config)],
+        routers=[routes.routes(service), status.routes(catalog, authenticate, config)],
         checks={"catalog": catalog.ping, "sources": lambda: reach(sources)},
         streams_body=_streams_body,
         lifespan=lifespan,

@@ -69,7 +69,7 @@ _BYTES_OR_FORM = {"required": True, "content": {**_BYTES, "multipart/form-data":
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Service:
     """What the endpoints work with."""
 
     catalog: Catalog
@@ -80,7 +80,7 @@ class Parts:
     authenticate: Authenticate
 
 
-def routes(service: Parts) -> APIRouter:
+def routes(service: Service) -> APIRouter:
     """The router."""
     router = APIRouter(prefix=urls.PREFIX, tags=["uploads"])
     _add_one_request(router, service)
@@ -90,7 +90,7 @@ def routes(service: Parts) -> APIRouter:
     return router
 
 
-def _add_one_request(router: APIRouter, service: Parts) -> None:
+def _add_one_request(router: APIRouter, service: Service) -> None:
     caller = Annotated[Principal, Depends(_uploader(service.authenticate))]
 
     @router.post(
@@ -136,7 +136,7 @@ def _add_one_request(router: APIRouter, service: Parts) -> None:
             await run_sync(begun.abandon, service.catalog)  # where an answer is stored this does nothing
 
 
-def _add_initiate(router: APIRouter, service: Parts) -> None:
+def _add_initiate(router: APIRouter, service: Service) -> None:
     caller = Annotated[Principal, Depends(_uploader(service.authenticate))]
 
     @router.post(
@@ -203,7 +203,7 @@ def _add_initiate(router: APIRouter, service: Parts) -> None:
         )
 
 
-def _add_bytes(router: APIRouter, service: Parts) -> None:
+def _add_bytes(router: APIRouter, service: Service) -> None:
     refused = problems.documented(
         InvalidRequest, Forbidden, NotFound, Conflict, Gone, UnsupportedMedia, StorageFull
     )
@@ -228,7 +228,7 @@ def _add_bytes(router: APIRouter, service: Parts) -> None:
         return await _receive_part(service, request, upload_id, number, Transport.DIRECT)
 
 
-def _add_session(router: APIRouter, service: Parts) -> None:
+def _add_session(router: APIRouter, service: Service) -> None:
     caller = Annotated[Principal, Depends(_uploader(service.authenticate))]
 
     @router.post("/complete", responses=problems.documented(InvalidRequest, *_OF_A_SESSION))
@@ -270,7 +270,7 @@ def _uploader(authenticate: Authenticate) -> Authenticate:
 
 
 async def _receive_upload(
-    service: Parts, request: Request, principal: Principal, given: Mapping[str, Any], receipt: Receipt
+    service: Service, request: Request, principal: Principal, given: Mapping[str, Any], receipt: Receipt
 ) -> JSONResponse:
     pieces = service.transfers.pieces(request)
     if _media_type(request) == "multipart/form-data":
@@ -304,7 +304,7 @@ async def _receive_upload(
 
 
 async def _receive_part(
-    service: Parts, request: Request, upload_id: str, number: int, transport: Transport
+    service: Service, request: Request, upload_id: str, number: int, transport: Transport
 ) -> JSONResponse:
     _refuse_encoded(request)
     context.note(upload_id=upload_id, part=number)
@@ -314,7 +314,7 @@ async def _receive_part(
 
 
 def _begin_upload(
-    service: Parts, request: Request, principal: Principal, key: str | None
+    service: Service, request: Request, principal: Principal, key: str | None
 ) -> Receipt | JSONResponse:
     """What makes two uploads in one request the same, without reading their bytes: all that stands before them."""
     media_type = _media_type(request)
@@ -324,7 +324,7 @@ def _begin_upload(
     return _begin(service, principal, key, path="upload", query=query, media_type=media_type, length=length)
 
 
-def _begin(service: Parts, principal: Principal, key: str | None, **facts: Any) -> Receipt | JSONResponse:
+def _begin(service: Service, principal: Principal, key: str | None, **facts: Any) -> Receipt | JSONResponse:
     assert principal.account_id is not None
     life_ms = service.config.answer_life_s * 1000
     return answers.begin(

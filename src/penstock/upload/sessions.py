@@ -284,15 +284,20 @@ class Sessions:
     def sweep(self) -> None:
         """Removes staged files whose session ended or never came about: what a crash between two steps leaves."""
         oldest = identity.encode(time.time_ns() // 1_000_000 - _UNRECORDED_FOR_MS, 0)
-        for name in self._staging.names():
-            with self._catalog.read() as tx:
-                try:
-                    ended = uploads.get(tx, name).state is not UploadState.OPEN
-                except NotFound:
-                    ended = name < oldest
-            if ended:
-                self._staging.remove(name)
-                _log.info("staged_file_swept", upload_id=name)
+        try:
+            for name in self._staging.names():
+                if self._is_nobody_s(name, oldest):
+                    self._staging.remove(name)
+                    _log.info("staged_file_swept", upload_id=name)
+        except PenstockError as error:  # the next start goes on with it
+            _log.warning("sweep_failed", code=error.code)
+
+    def _is_nobody_s(self, name: str, oldest: str) -> bool:
+        with self._catalog.read() as tx:
+            try:
+                return uploads.get(tx, name).state is not UploadState.OPEN
+            except NotFound:
+                return name < oldest
 
     # -- the steps of an end
 

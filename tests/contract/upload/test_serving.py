@@ -316,6 +316,36 @@ def assert_sound(instance: Instance) -> None:
 
 
 @pytest.mark.needs_strace
+@pytest.mark.parametrize(
+    ("call", "fault", "status", "code"),
+    [
+        ("write", "ENOSPC", 507, "storage_full"),
+        ("write", "EDQUOT", 507, "storage_full"),
+        ("write", "EIO", 503, "storage_unavailable"),
+        ("fsync", "ENOSPC", 507, "storage_full"),
+        ("fsync", "EIO", 503, "storage_unavailable"),
+    ],
+)
+def test_a_disk_that_fails_on_the_way(
+    instance: Instance, tmp_path: Path, call: str, fault: str, status: int, code: str
+) -> None:
+    """A part that cannot be written or synced is refused and does not count; later it can be sent again."""
+    data = content(3 * MIB)
+    with Server(instance, tmp_path) as server:
+        body = {"filename": "a.mp4", "size": len(data), "transport": "put"}
+        session = server.client.post("/api/uploads/initiate", json=body).json()
+        file = tmp_path / "sources" / ".staging" / session["upload_id"] / "data"
+        with server.traced(tmp_path / "trace", "-P", str(file), "-e", f"inject={call}:error={fault}"):
+            refused(server.client.put(session["url"], content=data), status, code)
+        stands = server.client.get(f"/api/uploads/{session['upload_id']}").json()
+        assert (stands["state"], stands["received"]) == ("open", 0)
+        complete = {"upload_id": session["upload_id"]}
+        refused(server.client.post("/api/uploads/complete", json=complete), 409, "parts_missing")
+        assert server.client.put(session["url"], content=data).status_code == 200
+        assert server.client.post("/api/uploads/complete", json=complete).json()["sha256"] == sha256(data)
+
+
+@pytest.mark.needs_strace
 @pytest.mark.parametrize("way", ["one_request", "put", "direct"])
 def test_the_answer_comes_last(instance: Instance, tmp_path: Path, way: str) -> None:
     """On the wire: source synced, renamed, folders synced, record synced, and only then the acknowledgement is sent."""

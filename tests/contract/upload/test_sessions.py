@@ -15,8 +15,10 @@ from penstock.catalog import schema, uploads, videos
 from penstock.catalog.words import UploadState
 from penstock.storage.staging import SealedFile
 from penstock.upload.urls import part_path
+from penstock.video import identity
 from penstock.video.errors import CatalogUnavailable
 from tests.contract.upload.conftest import MIB, Instance, content, refused, sha256
+from tests.contract.upload.server import until
 
 
 def initiate(client: TestClient, data: bytes, transport: str, **more: Any) -> dict[str, Any]:
@@ -301,10 +303,21 @@ def test_expiry(instance: Instance, client: TestClient) -> None:
             uploads.end(tx, upload.id, UploadState.EXPIRED, who="collector")
     assert list(instance.staging.names()) == [session["upload_id"]]
     instance.start()  # a start sweeps what ended sessions left
-    assert list(instance.staging.names()) == []
+    until(lambda: not list(instance.staging.names()))
     gone()
     instance.assert_nothing_uploaded()
     assert instance.history(session["video_id"]) == ["created", "upload_abandoned"]
+
+
+def test_a_start_sweeps_only_what_is_nobody_s(instance: Instance, client: TestClient) -> None:
+    """Staged files of open sessions stay, and so does one that is too young to be sure of."""
+    session = initiate(client, b"x", "put")
+    old, young = identity.encode(1_600_000_000_000, 7), identity.new_id()
+    for name in (old, young):
+        instance.staging.create(name)
+    instance.start()
+    until(lambda: old not in list(instance.staging.names()))
+    assert sorted(instance.staging.names()) == sorted([session["upload_id"], young])
 
 
 def test_every_part_prolongs_a_session(instance: Instance, client: TestClient) -> None:
