@@ -4,7 +4,6 @@ Every function that changes a task expects its generation to be locked, or locks
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
@@ -99,27 +98,6 @@ def listing(
     if state is not None:
         query = query.where(table.state == state)
     return [load(Task, row) for row in tx.execute(query)]
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How many tasks of one kind are in one state."""
-
-    kind: TaskKind
-    state: TaskState
-    required: bool
-    count: int
-
-
-def tally(tx: Connection, generation_id: str) -> list[Tally]:
-    """The tasks of a generation counted; under its lock the counts are final enough to decide what follows."""
-    table = schema.tasks.c
-    rows = tx.execute(
-        select(table.kind, table.state, table.required, func.count().label("count"))
-        .where(table.generation_id == generation_id)
-        .group_by(table.kind, table.state, table.required)
-    )
-    return [Tally(**row._asdict()) for row in rows]
 
 
 def outstanding(

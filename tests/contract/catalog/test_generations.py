@@ -1,8 +1,8 @@
 import pytest
 
-from penstock.catalog import Catalog, claims, events, generations, segments, tasks, videos
+from penstock.catalog import Catalog, claims, events, generations, segments, tasks, uploads, videos
 from penstock.catalog.records import Generation, NewTask, Task
-from penstock.catalog.words import TaskKind, TaskState
+from penstock.catalog.words import TaskKind, TaskState, Transport, Visibility
 from penstock.video.errors import Conflict, IllegalTransition, NotFound
 from penstock.video.identity import new_id
 from penstock.video.lifecycle import GenerationState, VideoState
@@ -306,9 +306,32 @@ def test_a_dead_task_of_a_dead_generation_is_not_requeued(catalog: Catalog) -> N
 
 
 def test_many_chunks_are_queued_at_once(catalog: Catalog) -> None:
-    """Ten hours of video are a few thousand tasks in one step, counted by state and kind."""
+    """Ten hours of video are a few thousand tasks in one step."""
     scene = scenes.encoding(catalog, chunks=2500)
     with catalog.read() as tx:
         assert tasks.outstanding(tx, scene.generation.id) == 2500
-        counted = {(row.kind, row.state): row.count for row in tasks.tally(tx, scene.generation.id)}
-    assert counted == {(TaskKind.INSPECT, TaskState.DONE): 1, (TaskKind.TRANSCODE, TaskState.QUEUED): 2500}
+        queued = tasks.listing(tx, generation_id=scene.generation.id, state=TaskState.QUEUED)
+    assert [task.index for task in queued] == list(range(2500))
+
+
+def test_a_trace_goes_from_the_upload_to_every_task(catalog: Catalog) -> None:
+    """Whatever is queued later, by whom ever, belongs to the trace that the upload began."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    ann = scenes.owner(catalog)
+    with catalog.write() as tx:
+        video = videos.create(
+            tx,
+            owner_id=ann.id,
+            title="T",
+            filename="t",
+            visibility=Visibility.PRIVATE,
+            who="test",
+            traceparent=trace,
+        )
+        upload = uploads.create(tx, video, transport=Transport.PUT, life_ms=scenes.HOUR_MS)
+        done = uploads.complete(tx, upload.id, size=1, who="test")
+        generation = generations.get(tx, done.video.current_generation_id or "")
+        tasks.enqueue(tx, generation.id, [NewTask(kind=TaskKind.POSTER)])
+        queued = tasks.listing(tx, video_id=video.id)
+    assert generation.traceparent == trace
+    assert [task.traceparent for task in queued] == [trace, trace]
