@@ -181,6 +181,26 @@ def test_deleting_a_video_ends_its_work_at_once(start: Starter, long_clip: Path)
     assert "queued" not in states
 
 
+def test_an_interrupted_command_ends_quietly(start: Starter, long_clip: Path) -> None:
+    """Ctrl-C while waiting: status 130, no stack trace, and the server goes on with the video."""
+    platform = start(SMALL)
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli", "upload", str(long_clip), "--wait"],
+        env=platform.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    eventually(lambda: platform.log("source_inspected"), "the video is being processed")
+    waiting.send_signal(signal.SIGINT)
+    said, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 130
+    assert "Traceback" not in said
+    with platform.client() as client:
+        (video,) = client.videos().items
+        assert client.wait(video.id).state == "ready"
+
+
 def test_an_idle_platform_is_small(start: Starter) -> None:
     """All of its processes together stay below 300 MB of memory."""
     platform = start()

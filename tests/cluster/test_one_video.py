@@ -72,6 +72,22 @@ def test_the_command_line_verifies_it(platform: Platform, video: Video) -> None:
     }
 
 
+def test_a_damaged_segment_is_found(platform: Platform, video: Video) -> None:
+    """One flipped bit in one stored object: the digest tells, and the exit status says so."""
+    segment = next(
+        path for path in sorted((platform.data / "outputs" / video.id).rglob("*.m4s")) if "240p" in str(path)
+    )
+    content = segment.read_bytes()
+    segment.chmod(0o600)
+    try:
+        segment.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        result = platform.command("verify", video.id)
+    finally:
+        segment.write_bytes(content)
+    assert result.returncode == 1
+    assert "has other bytes" in result.stdout
+
+
 def test_the_command_line_shows_it(platform: Platform, video: Video) -> None:
     """What a person asks for first: state, ladder, tasks, history, an address."""
     shown = platform.command("show", video.id)

@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from penstock.cli import app
+
+
+def run(*arguments: str) -> Result:
+    """One command."""
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["up"], ["serve"], ["upload"], ["show"], ["doctor"], ["verify"], ["settings"]]
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    """Help ends well and says how to use it."""
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_no_server_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing answers: exit status 4, and what to start."""
+    monkeypatch.setenv("PENSTOCK_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("PENSTOCK_DATA", str(tmp_path))
+    result = run("videos")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "penstock up" in result.stderr
+
+
+def test_a_setting_that_cannot_be_is_told_by_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit status 3 and the variable's name."""
+    monkeypatch.setenv("PENSTOCK_PORT", "eighty")
+    for command in (["up"], ["videos"], ["settings"], ["serve", "web"]):
+        result = run(*command)
+        assert result.exit_code == 3, command
+        assert "PENSTOCK_PORT" in result.stderr
+
+
+def test_the_doctor_tries_a_store_out(tmp_path: Path) -> None:
+    """Every step is told, and nothing is left behind."""
+    result = run("doctor", "--storage", f"file://{tmp_path}/store", "--json")
+    assert result.exit_code == 0
+    assert [item["verdict"] for item in json.loads(result.stdout)] == ["ok"] * 6
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+
+
+def test_the_doctor_names_a_misspelt_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a finding with a remedy, not an error of the doctor."""
+    monkeypatch.setenv("PENSTOCK_PROT", "1")
+    result = run("doctor", "--json")
+    assert result.exit_code == 1
+    (fault,) = [item for item in json.loads(result.stdout) if item["verdict"] == "fault"]
+    assert "PENSTOCK_PORT" in fault["detail"]
+
+
+def test_a_plan_says_what_would_become_of_a_file(clips: Path) -> None:
+    """What is in it and what is decided, without encoding anything."""
+    result = run("plan", str(clips / "bigbuckbunny.mp4"), "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert (answer["frames"], answer["chunks"]) == (132, 2)
+    assert [rung["name"] for rung in answer["plan"]["rungs"]] == ["240p", "360p", "480p", "720p"]
+    shown = run("plan", str(clips / "bigbuckbunny.mp4"))
+    for word in ("1280x720", "25 frames/s", "132 frames", "720p", "audio-0"):
+        assert word in shown.stdout
+
+
+def test_a_file_that_is_no_video_has_no_plan(tmp_path: Path) -> None:
+    """Refused by the same code that an upload of it fails with."""
+    file = tmp_path / "letter.mp4"
+    file.write_text("Dear video,\n" * 1000)
+    result = run("plan", str(file))
+    assert result.exit_code == 1
+    assert "media_not_recognised" in result.stderr
+
+
+def test_the_interface_is_printed_and_checked(tmp_path: Path) -> None:
+    """The document, the same as a check, and what would break clients of a former one."""
+    printed = run("openapi")
+    file = tmp_path / "openapi.json"
+    file.write_text(printed.stdout)
+    assert run("openapi", "--check", str(file), "--against", str(file)).exit_code == 0
+    former = json.loads(printed.stdout)
+    former["paths"]["/api/gone"] = {"get": {"responses": {}}}
+    file.write_text(json.dumps(former))
+    assert run("openapi", "--check", str(file)).exit_code == 1
+    broken = run("openapi", "--against", str(file))
+    assert broken.exit_code == 1
+    assert "/api/gone: the path is gone" in broken.stderr

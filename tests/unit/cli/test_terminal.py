@@ -1,0 +1,91 @@
+from collections.abc import Callable
+
+import pytest
+import typer
+
+from penstock.cli.terminal import Status, bitrate, duration, reporting, size
+from penstock.client import ClientError
+from penstock.video.errors import ConfigurationError, NotFound, PenstockError, StorageFull, ToolError
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    """A command that ends so."""
+
+    @reporting
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigurationError("x"), Status.CONFIGURATION),
+        (ToolError("x"), Status.CONFIGURATION),
+        (StorageFull("x"), Status.UNAVAILABLE),
+        (NotFound("x"), Status.NOT_FOUND),
+        (PenstockError("x"), Status.FAILED),
+        (ClientError("x", code="unreachable"), Status.UNAVAILABLE),
+        (ClientError("x", code="file_unreadable"), Status.FAILED),
+        (ClientError("x", code="unauthenticated", status=401), Status.REFUSED),
+        (ClientError("x", code="not_owner", status=403), Status.REFUSED),
+        (ClientError("x", code="video_not_found", status=404), Status.NOT_FOUND),
+        (ClientError("x", code="storage_full", status=507), Status.UNAVAILABLE),
+        (ClientError("x", code="invalid_request", status=422), Status.FAILED),
+        (KeyboardInterrupt(), Status.INTERRUPTED),
+    ],
+)
+def test_every_expected_error_has_its_status(error: BaseException, status: Status) -> None:
+    """Scripts tell by it whether to try again, to repair something, or to give up."""
+    with pytest.raises(typer.Exit) as ended:
+        raising(error)()
+    assert ended.value.exit_code == status
+
+
+def test_an_error_prints_its_code_its_remedy_and_the_fields_at_fault(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """On standard error, brackets and all, and no stack trace."""
+    error = ClientError(
+        "Send [one] of them.", code="invalid_request", status=422, fields=(("/body/size", "a number"),)
+    )
+    with pytest.raises(typer.Exit):
+        raising(error)()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "error invalid_request: Send [one] of them.\n  /body/size: a number\n"
+
+
+def test_a_failure_of_the_server_names_the_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """So that whoever has its log can find the line."""
+    with pytest.raises(typer.Exit):
+        raising(ClientError("x", code="internal_error", status=500, request_id="01k2"))()
+    assert "request_id 01k2" in capsys.readouterr().err
+
+
+def test_what_nobody_expected_is_not_hidden() -> None:
+    """A defect shows where it happened."""
+    with pytest.raises(ZeroDivisionError):
+        raising(ZeroDivisionError())()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "-"), (0.04, "0.0 s"), (59.94, "59.9 s"), (125, "2 min 05 s"), (3720, "1 h 02 min")],
+)
+def test_durations_are_readable(seconds: float | None, text: str) -> None:
+    """Short ones with a decimal, long ones without seconds."""
+    assert duration(seconds) == text
+
+
+def test_sizes_and_rates_are_readable() -> None:
+    """Decimal units, as disks and networks have them."""
+    assert [size(n) for n in (None, 999, 1500, 2_500_000, 3e12)] == [
+        "-",
+        "999 B",
+        "1.5 kB",
+        "2.5 MB",
+        "3.0 TB",
+    ]
+    assert [bitrate(n) for n in (None, 128_000, 2_500_000)] == ["-", "128 kbit/s", "2.50 Mbit/s"]
