@@ -55,7 +55,8 @@ def probe(source: Path, packets: int) -> Command:
             "-show_format",
             "-show_streams",
             "-show_chapters",
-            *("-show_entries", "packet=stream_index,pts,dts,duration,flags"),
+            # Side data tells an encrypted packet where the stream's description does not.
+            *("-show_entries", "packet=stream_index,pts,dts,duration,flags:packet_side_data=side_data_type"),
             "-show_packets",
             *("-read_intervals", f"%+#{packets}"),  # the beginning only: enough to know a rate by
             *("-of", "json"),

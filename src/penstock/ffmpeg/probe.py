@@ -63,6 +63,8 @@ def read(
         raise refused(
             Refusal.TOO_MANY_STREAMS, f"It has {len(streams)}; at most {limits.max_streams} are accepted."
         )
+    if any(_is_encrypted(packet) for packet in document.get("packets", [])):
+        raise refused(Refusal.ENCRYPTED)
     sorted_ = _Sorted(decodable, _times_by_stream(document))
     for stream in streams:
         sorted_.take(stream)
@@ -291,9 +293,10 @@ def _chapter(item: Mapping[str, Any], number: int) -> Chapter:
     return Chapter(item["start"] * time_base, item["end"] * time_base, str(title))
 
 
-def _is_encrypted(stream: Mapping[str, Any]) -> bool:
-    side_data = (str(item.get("side_data_type", "")) for item in stream.get("side_data_list", []))
-    return stream.get("codec_tag_string") in _ENCRYPTED_TAGS or any(
+def _is_encrypted(item: Mapping[str, Any]) -> bool:
+    """Whether a stream or a packet says that it is: by its tag, or by what hangs on it."""
+    side_data = (str(data.get("side_data_type", "")) for data in item.get("side_data_list", []))
+    return item.get("codec_tag_string") in _ENCRYPTED_TAGS or any(
         kind.startswith("Encryption") for kind in side_data
     )
 
