@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import structlog
 from sqlalchemy import Connection
 
-from penstock.catalog import Catalog, clock, garbage, generations, segments, videos, workers
+from penstock.catalog import Catalog, clock, garbage, generations, segments, videos
 from penstock.catalog.records import Garbage
 from penstock.processing import metrics
 from penstock.processing.config import ProcessingConfig
@@ -55,8 +55,6 @@ class Collector:
 
     def sweep(self) -> int:
         """One round over what is due; the number of entries served. An entry that fails is tried again later."""
-        with self._catalog.write() as tx:
-            workers.forget(tx)
         with self._catalog.read() as tx:
             due = garbage.due(tx, limit=_MOST)
         served = 0

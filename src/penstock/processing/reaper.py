@@ -1,5 +1,7 @@
 """What nobody will finish is taken up again: claims of vanished workers, uploads gone silent, plans without tools.
 
+Records that only time can end, of workers long gone and of answered requests, are forgotten here too.
+
 Runs in every processing process. Each step looks again under its lock, so two reapers at once do no harm.
 """
 
@@ -8,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from penstock.catalog import Catalog, claims, generations, uploads, workers
+from penstock.catalog import Catalog, claims, generations, idempotency, uploads, workers
 from penstock.catalog.claims import RetryPolicy
 from penstock.catalog.words import TaskState, UploadState
 from penstock.processing import follow_ups, metrics
@@ -38,6 +40,7 @@ class Reaper:
         changed = self._take_over() + self._expire_uploads() + self._plan_anew()
         with self._catalog.write() as tx:
             workers.forget(tx)
+            idempotency.expire(tx)
         if changed:
             self._announce()
         return changed
