@@ -45,10 +45,11 @@ def inspect(tools: Tools, source: Path, *, cancel: Event | None = None) -> Sourc
     if finished.status != 0:
         raise _unreadable(finished, structure)
     document = json.loads(answer)
-    if structure.mp4 and not document.get(
-        "streams"
-    ):  # FFmpeg reads what it can of a broken index, down to nothing
-        raise refused(Refusal.DAMAGED)
+    kinds = {item.get("codec_type") for item in document.get("streams", [])}
+    if structure.truncated and not kinds & {"video", "audio"}:
+        raise refused(
+            Refusal.DAMAGED
+        )  # FFmpeg reads what it can of a broken index, down to streams of no kind
     media = probe.read(document, size=source.stat().st_size, decodable=tools.decodable, limits=tools.config)
     media = replace(media, truncated=structure.truncated)
     return _with_pictures_seen(tools, source, media, document, cancel) if media.video else media
