@@ -47,8 +47,8 @@ def media(tools: Tools) -> Media:
 
 @pytest.fixture
 def long(make: Make, clips: Path) -> Path:
-    """Two minutes: a clip looped four times, its packets as they were."""
-    return make("long.mp4", "-stream_loop", "3", "-i", clips / "car-detection.mp4", "-c", "copy")
+    """A minute: a clip looped twice, its packets as they were."""
+    return make("long.mp4", "-stream_loop", "1", "-i", clips / "car-detection.mp4", "-c", "copy")
 
 
 @contextmanager

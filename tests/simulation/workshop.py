@@ -4,7 +4,11 @@ A room is one processing process's parts without its threads: the test decides w
 gives the real thing with its threads.
 """
 
-from collections.abc import Callable
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from penstock.processing import failures, slots
 from penstock.processing.attempt import Parts
 from penstock.processing.collector import Collector
 from penstock.processing.config import ProcessingConfig
+from penstock.processing.dispatch.doorbell import Doorbell
 from penstock.processing.lease import Lease
 from penstock.processing.media import Media
 from penstock.processing.publisher import Publisher
@@ -28,6 +33,7 @@ from penstock.processing.worker import Worker
 from penstock.storage.local import LocalStore
 from penstock.storage.store import ObjectStore
 from penstock.video import keys, timeline
+from penstock.video.plan import Settings
 from penstock.video.timeline import Timeline
 
 HOUR_MS = 3_600_000
@@ -46,6 +52,10 @@ class Workshop:
         )
         self.config = replace(given, run_folder=folder / "run", scratch_folder=folder / "scratch")
         self.config.run_folder.mkdir(exist_ok=True)
+
+    def plan_with(self, settings: Settings) -> None:
+        """From here on videos are planned so."""
+        self.config = replace(self.config, planning=settings)
 
     def account(self, login: str = "ann") -> Account:
         """An account, made when it is first asked for."""
@@ -105,16 +115,26 @@ class Workshop:
         """A processing process that has just started in ``slot``."""
         return Room(self, media, slot=slot, outputs=outputs or self.outputs, catalog=catalog or self.catalog)
 
-    def service(self, media: Media, **config: object) -> ProcessingService:
-        """A processing process with its threads, not started yet."""
-        return ProcessingService(
-            replace(self.config, **config),  # type: ignore[arg-type]  # fields by name
+    def ring(self) -> None:
+        """As the web services do it after a commit."""
+        Doorbell(self.config.run_folder).ring()
+
+    @contextmanager
+    def service(self, media: Media) -> Iterator[ProcessingService]:
+        """A processing process with all its threads, running."""
+        service = ProcessingService(
+            self.config,
             catalog=self.catalog,
             sources=self.sources,
             outputs=self.outputs,
             media=media,
             version="test",
         )
+        service.start()
+        try:
+            yield service
+        finally:
+            service.end()
 
 
 class Room:
@@ -181,3 +201,33 @@ def silence(catalog: Catalog, worker_id: str) -> None:
     """The worker's lease runs out."""
     with catalog.write() as tx:
         workers.renew(tx, worker_id, lease_ms=-1)
+
+
+def await_that(condition: Callable[[], object], *, what: str, patience: float = 180.0) -> None:
+    """Returns once ``condition`` holds; a failure after ``patience`` seconds, which only a hang should take."""
+    deadline = time.monotonic() + patience
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        pause.wait(0.01)
+
+
+def media_processes(ancestor: int) -> set[int]:
+    """FFmpeg processes that descend from this process: encoders, whatever wraps them left out."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,stat=,comm="], capture_output=True, text=True, check=True
+    )
+    rows = [line.split(None, 3) for line in listing.stdout.splitlines()]
+    children: dict[int, list[int]] = {}
+    names = {}
+    for pid, parent, state, name in rows:
+        if not state.startswith("Z"):
+            children.setdefault(int(parent), []).append(int(pid))
+            names[int(pid)] = name
+    found, line = set(), [ancestor]
+    while line:
+        for child in children.get(line.pop(), []):
+            line.append(child)
+            if "ffmpeg" in names[child]:
+                found.add(child)
+    return found
