@@ -76,6 +76,8 @@ class Agent:
         self._departed = asyncio.Event()
         self._joined: dict[int, asyncio.Future[NodeId]] = {}
         self._unsaved = False
+        self.boot = 0  # the epoch at which this process started
+        self.stopped = False
 
     # -- life
 
@@ -83,6 +85,7 @@ class Agent:
         """Begins to take part. The new epoch is on disk before the first packet."""
         loop = self._loop = asyncio.get_running_loop()
         self._state.begin()
+        self.boot = self._state.epoch
         self._sealer = Sealer(self.config.cluster, self.ring, self._state.node, self._state.epoch)
         self._conversations = Conversations(self._transport, self._sealer, self._handle)
         await self._transport.start(self)
@@ -93,7 +96,7 @@ class Agent:
         rng = random.Random(secrets.randbits(128))  # noqa: S311 - seeded from the system; chooses peers, not secrets
         self._core = Core(self.config.protocol, identity, rng, self._state.known(loop.time()))
         log.info(
-            "membership_started", node=self.id.hex(), name=self.config.name, address=str(self.me.address)
+            "membership_started", member=self.id.hex(), name=self.config.name, address=str(self.me.address)
         )
         self._handle(Start())
         self._handle(Seeds(tuple(known_seeds)))
@@ -122,9 +125,14 @@ class Agent:
         await self._transport.stop()
         if self._core is not None and self._loop is not None:
             self._state.save(self._core.members, self._loop.time())
+        self.stopped = True
         self.history.close()
         self._state.close()
         log.info("membership_stopped")
+
+    def release(self) -> None:
+        """Gives back the folder of a node that was never started."""
+        self._state.close()
 
     # -- what others ask
 
@@ -256,7 +264,7 @@ class Agent:
             case Departed():
                 self._departed.set()
             case Remark(code, node, detail):
-                log.warning(code, node=node.hex(), detail=detail)
+                log.warning(code, member=node.hex(), detail=detail)
 
     @property
     def _talk(self) -> Conversations:
@@ -298,7 +306,7 @@ class Agent:
         log.info(
             "member_changed",
             kind=event.kind,
-            node=record.node.hex(),
+            member=record.node.hex(),
             name=record.contact.name,
             state=record.state.name.lower(),
             order=f"{record.order.epoch}.{record.order.incarnation}",
@@ -314,7 +322,7 @@ class Agent:
         task.add_done_callback(self._tasks.discard)
 
     async def _read_seeds(self) -> list[Address]:
-        texts = list(self.config.seeds)
+        texts = seeds.split(self.config.seeds)
         if self.config.seeds_file is not None:
             texts += seeds.read_file(self.config.seeds_file)
         return await seeds.resolve(texts)

@@ -103,9 +103,9 @@ class MembershipConfig:
     """Address that the others should use, ``HOST`` or ``HOST:PORT``. None: where ``bind`` names one machine, that; else
     the address from which the first seed, or else the default gateway, is reached."""
 
-    seeds: tuple[str, ...] = ()
-    """``HOST:PORT`` of nodes to ask at the start and whenever nobody else is known; a DNS name stands for all its
-    addresses. Two or three are enough; they are needed once, as the others are remembered."""
+    seeds: str = ""
+    """``HOST:PORT`` of nodes to ask at the start and whenever nobody else is known, separated by commas; a DNS name stands
+    for all its addresses. Two or three are enough; they are needed once, as the others are remembered."""
 
     seeds_file: Path | None = None
     """File with one more seed per line, read again each half minute: for whatever keeps lists of machines."""

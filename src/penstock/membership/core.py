@@ -275,6 +275,7 @@ class Core:
                 raise TypeError(f"not an input: {command!r}")
 
     def _start(self) -> None:
+        self.node.adopt_clock()
         self.node.tell(self.me, self.node.id)
         self._run()
         self._meet(record.address for record in self.node.members.sample(FIRST_PEERS))

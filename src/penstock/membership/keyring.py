@@ -12,8 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from penstock.membership.errors import InvalidInput, KeyInUse, StateUnreadable, UnknownKey
 from penstock.membership.files import write_durably
+
+log = structlog.get_logger()
 
 KEY_BYTES = 32  # AES-256
 
@@ -77,6 +81,11 @@ class KeyRing:
         if not path.exists():
             ring = cls([Key.generate()], path)
             ring._save(ring._keys)
+            log.warning(
+                "key_made",
+                file=path.name,
+                detail="the other nodes need a copy of this file to understand this one",
+            )
             return ring
         try:
             lines = [line.strip() for line in path.read_text().splitlines()]

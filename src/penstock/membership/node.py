@@ -8,6 +8,8 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from penstock.membership import codec
 from penstock.membership.config import ProtocolConfig
 from penstock.membership.digest import TableDigest
@@ -75,6 +77,10 @@ class Node:
         for record in records:
             if record.node != self.id:
                 self._hold(self.members.get(record.node), record)
+
+    def adopt_clock(self) -> None:
+        """This node is alive since now."""
+        self._hold(self.me, msgspec.structs.replace(self.me, since=self.now))
 
     # -- the table
 

@@ -28,6 +28,11 @@ def parse(text: str, default_port: int = DEFAULT_PORT) -> Address:
     return Address(host, int(port))
 
 
+def split(texts: str) -> list[str]:
+    """Seeds separated by commas or blanks."""
+    return texts.replace(",", " ").split()
+
+
 async def resolve(texts: Iterable[str]) -> list[Address]:
     """All addresses of all seeds; a name that cannot be resolved now is skipped, since it is asked again later."""
     loop = asyncio.get_running_loop()

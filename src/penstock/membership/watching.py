@@ -10,10 +10,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from penstock.membership.members import Change, NodeId, Record
 from penstock.membership.precedence import State
 
+Kind = Literal[
+    "joined", "updated", "suspected", "recovered", "died", "left", "returned", "forgotten", "heard_dead"
+]
 WATCHER_LIMIT = (
     256  # events that wait for one watcher; a burst of all members at once is shorter than a reset
 )
@@ -25,7 +29,7 @@ class Event:
 
     number: int
     at: float
-    kind: str
+    kind: Kind
     before: Record | None
     after: Record | None
     by: NodeId
@@ -40,18 +44,22 @@ class Event:
         return record
 
 
-def kind_of(change: Change) -> str:
+def kind_of(change: Change) -> Kind:
     """The name of a change: one word of a small vocabulary."""
     before, after = change.before, change.after
     if after is None:
         return "forgotten"
     if before is None:
-        return "joined" if after.present else after.state.name.lower()
+        if after.present:
+            return "joined"
+        return "heard_dead" if after.state is State.DEAD else "left"
     if before.state == after.state:
         return "updated"
     if after.state is State.ALIVE:
         return "recovered" if before.state is State.SUSPECT else "returned"
-    return {State.SUSPECT: "suspected", State.DEAD: "died", State.LEFT: "left"}[after.state]
+    if after.state is State.SUSPECT:
+        return "suspected"
+    return "died" if after.state is State.DEAD else "left"
 
 
 class Watcher:

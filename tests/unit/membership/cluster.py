@@ -40,7 +40,7 @@ class Cluster:
         folder.mkdir(exist_ok=True)
         if not (folder / "keys").exists():
             (folder / "keys").write_text(f"{KEY}\n")
-        return MembershipConfig(folder=folder, name=name, port=0, seeds=tuple(seeds), protocol=QUICK)
+        return MembershipConfig(folder=folder, name=name, port=0, seeds=",".join(seeds), protocol=QUICK)
 
     async def start(
         self, name: str, *seeds: str, change: Callable[[MembershipConfig], MembershipConfig] | None = None

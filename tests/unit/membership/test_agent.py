@@ -298,7 +298,7 @@ def test_seeds_may_start_after_those_who_need_them(tmp_path: Path) -> None:
         address = cluster.where("seed")
         await cluster.kill("seed")
         for name in "ab":
-            await cluster.start(name, change=lambda config: replace(config, seeds=(address,)))
+            await cluster.start(name, change=lambda config: replace(config, seeds=address))
         await asyncio.sleep(0)
         assert {len(list(agent.core.members)) for agent in cluster.agents.values()} == {1}
         await cluster.start("seed")

@@ -17,7 +17,8 @@ def change(before: Record | None, after: Record | None) -> Change:
     ("before", "after", "kind"),
     [
         (None, State.ALIVE, "joined"),
-        (None, State.DEAD, "dead"),
+        (None, State.DEAD, "heard_dead"),
+        (None, State.LEFT, "left"),
         (State.ALIVE, State.ALIVE, "updated"),
         (State.ALIVE, State.SUSPECT, "suspected"),
         (State.SUSPECT, State.ALIVE, "recovered"),
