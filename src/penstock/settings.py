@@ -24,6 +24,7 @@ from penstock.access.config import AccessConfig
 from penstock.catalog.config import CatalogConfig
 from penstock.ffmpeg.config import FfmpegConfig
 from penstock.library.config import LibraryConfig
+from penstock.membership.config import MembershipConfig, ProtocolConfig
 from penstock.processing.config import ProcessingConfig
 from penstock.streaming.config import StreamingConfig
 from penstock.telemetry import TelemetryConfig
@@ -41,6 +42,8 @@ ROOMS: Mapping[str, tuple[type[Any], frozenset[str]]] = {
     "CATALOG": (CatalogConfig, frozenset({"url"})),
     "FFMPEG": (FfmpegConfig, frozenset()),
     "LIBRARY": (LibraryConfig, frozenset({"public_url"})),
+    "MEMBERSHIP": (MembershipConfig, frozenset({"folder", "name", "protocol"})),
+    "MEMBERSHIP_PROTOCOL": (ProtocolConfig, frozenset()),
     "PLAN": (plan.Settings, frozenset({"fingerprint"})),
     "PROCESSING": (ProcessingConfig, frozenset({"node", "run_folder", "scratch_folder", "planning"})),
     "STREAMING": (StreamingConfig, frozenset({"node"})),
@@ -247,6 +250,17 @@ class Settings(BaseSettings):
     def library(self) -> LibraryConfig:
         """The library."""
         return _room("LIBRARY", LibraryConfig, public_url=self.public_url)
+
+    @cached_property
+    def membership(self) -> MembershipConfig:
+        """This machine as a member of a cluster."""
+        return _room(
+            "MEMBERSHIP",
+            MembershipConfig,
+            folder=self.folder / "membership",
+            name=self.node,
+            protocol=_room("MEMBERSHIP_PROTOCOL", ProtocolConfig),
+        )
 
     def web(self, service: str) -> WebConfig:
         """What all HTTP services share, for the one of this name."""

@@ -53,7 +53,7 @@ def test_every_room_can_be_filled() -> None:
     rooms = [config for config, _ in settings_module.ROOMS.values()]
     filled = [
         settings.access, settings.catalog, settings.ffmpeg, settings.planning, settings.processing, settings.web("upload"),
-        settings.upload, settings.streaming, settings.library,
+        settings.upload, settings.streaming, settings.library, settings.membership, settings.membership.protocol,
     ]  # fmt: skip
     assert {type(room) for room in filled} == set(rooms)
 

@@ -52,7 +52,7 @@ def main() -> None:
 
 def _register() -> None:
     """Importing a command file adds its commands; the order is that of the help page."""
-    from penstock.cli import serve, upload, videos, plan, verify, doctor, configuration, openapi  # noqa: F401, I001  (the help page's order)
+    from penstock.cli import serve, upload, videos, plan, verify, doctor, members, configuration, openapi  # noqa: F401, I001  (the help page's order)
 
 
 _register()

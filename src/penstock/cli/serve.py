@@ -1,6 +1,7 @@
 """``up`` and ``serve``: starting the whole platform, or one service of it, on this machine."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,61 @@ def streaming(data: Data = None, bind: Bind = None, port: Port = None) -> None:
 def processing(data: Data = None) -> None:
     """The processing service: works on uploaded videos; PENSTOCK_PROCESSING_PORT has its health and metrics."""
     _serve("processing", data, None, None)
+
+
+@serve.command(
+    epilog=examples(
+        "penstock serve member --bind 10.0.0.5",
+        "penstock serve member --bind 10.0.0.6 --seed 10.0.0.5 --seed 10.0.0.7",
+    )
+)
+@reporting
+def member(
+    data: Data = None,
+    bind: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to receive on, UDP and TCP (PENSTOCK_MEMBERSHIP_BIND; default 127.0.0.1)."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port for both (PENSTOCK_MEMBERSHIP_PORT; default 7946).")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Display name (PENSTOCK_NODE; default the host's).")
+    ] = None,
+    seed: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST:PORT of a node to ask; repeatable (PENSTOCK_MEMBERSHIP_SEEDS)."),
+    ] = None,
+    seeds_file: Annotated[
+        Path | None, typer.Option(help="File with one more seed per line (PENSTOCK_MEMBERSHIP_SEEDS_FILE).")
+    ] = None,
+    advertise: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT that the others should use (PENSTOCK_MEMBERSHIP_ADVERTISE)."),
+    ] = None,
+    control_port: Annotated[
+        int | None,
+        typer.Option(help="Port of the control interface on 127.0.0.1, instead of a Unix socket."),
+    ] = None,
+) -> None:
+    """The membership service of this machine: knows who else is there, and who is alive."""
+    from penstock.settings import Settings
+    from penstock.wiring import processes
+
+    settings = Settings.load(data=data, node=name)
+    config = settings.membership
+    config = replace(
+        config,
+        bind=bind or config.bind,
+        port=config.port if port is None else port,
+        seeds=",".join(seed) if seed else config.seeds,
+        seeds_file=seeds_file or config.seeds_file,
+        advertise=advertise or config.advertise,
+        control_port=config.control_port if control_port is None else control_port,
+    )
+    processes.run_member(settings, config)
 
 
 def _serve(service: str, data: Path | None, bind: str | None, port: int | None) -> None:

@@ -10,12 +10,14 @@ import structlog
 
 from penstock import supervisor, telemetry
 from penstock.settings import Settings
+from penstock.video.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from penstock.membership.config import MembershipConfig
     from penstock.wiring.lifespan import ASGIApp
     from penstock.wiring.parts import Parts
 
-SERVICES = ("web", "upload", "library", "streaming", "processing")
+SERVICES = ("web", "upload", "library", "streaming", "processing", "member")
 # Connections that the kernel completes and holds while no process accepts them: a restart of ``web`` with all players
 # coming back. The kernel lowers it to its own limit (net.core.somaxconn).
 BACKLOG = 4096
@@ -39,6 +41,9 @@ def run(
     from penstock.wiring import first_start
     from penstock.wiring.parts import Parts
 
+    if service == "member":
+        run_member(settings, settings.membership, on_ready=on_ready)
+        return
     handle = telemetry.configure(settings.telemetry(service, terminal=sys.stderr.isatty()))
     try:
         first_start.make_folders(settings)
@@ -77,6 +82,34 @@ def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: C
 
     server.serve(app, listener, on_ready=ready)
     log.info("service_stopped")
+
+
+def run_member(
+    settings: Settings, config: "MembershipConfig", *, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Runs the membership service until SIGTERM or SIGINT; then the node leaves the cluster.
+
+    Raises :class:`ConfigurationError` where it cannot start.
+    """
+    from penstock.membership import service
+    from penstock.membership.errors import MembershipError
+    from penstock.wiring import first_start, server
+
+    handle = telemetry.configure(settings.telemetry("member", terminal=sys.stderr.isatty()))
+    try:
+        first_start.make_folders(settings)
+        app = service.build(config)
+        server.serve(app, service.listen(config), on_ready=on_ready)
+        log.info("service_stopped")
+    except MembershipError as error:
+        raise ConfigurationError(error.detail, code=error.code) from error
+    except (
+        RuntimeError
+    ) as error:  # the application refused to start; the last line of what it says is the reason
+        reason = str(error).strip().splitlines()[-1].partition(": ")[2] or str(error)
+        raise ConfigurationError(reason, code="unreachable") from error
+    finally:
+        handle.close()
 
 
 def _run_processing(parts: "Parts", on_ready: Callable[[], None]) -> None:

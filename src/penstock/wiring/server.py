@@ -131,8 +131,9 @@ class _Server(Server):
 
     @override
     def _init_shared_socket(self) -> None:
+        unix = self._listener.family == socket.AF_UNIX
         # The stub of the extension lacks the constructor, which takes descriptor, whether it is a Unix socket, backlog.
-        self._shd = SocketHolder(self._listener.detach(), False, CONNECTIONS)  # type: ignore[call-arg, assignment]
+        self._shd = SocketHolder(self._listener.detach(), unix, CONNECTIONS)  # type: ignore[call-arg, assignment]
         self._ssp = None
 
 
