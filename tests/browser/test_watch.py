@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from penstock.client import Client
+from tests.cluster.conftest import Starter
 from tests.cluster.running import Platform, eventually
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.timeout(600)]
@@ -117,19 +118,26 @@ def test_a_private_video_needs_its_link(
     until(page, "document.getElementById('video').ended")
 
 
-def test_playback_survives_the_end_of_the_server(
-    platform: Platform, client: Client, page: Page, looped: Callable[[float], Path]
+def test_playback_goes_on_over_expired_addresses_and_a_server_that_restarts(
+    start: Starter, page: Page, looped: Callable[[float], Path]
 ) -> None:
-    """The web process is killed while the page plays, with every buffer still to be filled: the page goes on by itself."""
-    video_id = ready(client, looped(60))
+    """Addresses that live five seconds and a web process that is killed: nobody notices, and the log tells one viewing."""
+    platform = start({"ACCESS_TOKEN_LIFE_CEILING": "5"})
+    with platform.client() as client:
+        video_id = ready(client, looped(60))
     page.add_init_script(_WITNESS)
     page.goto(f"{platform.url}/watch/{video_id}")
     until(page, "document.getElementById('video').readyState >= 2")
     platform.kill("web")
-    play(page, 4)
+    play(page, 2)
     platform.wait_restarted("web", 2)
     until(page, "document.getElementById('video').ended")
+    seen = page.evaluate("seen")
     assert page.evaluate("document.getElementById('video').currentTime") == pytest.approx(60, abs=0.2)
+    assert seen["times"] == sorted(seen["times"])
+    assert seen["jumps"] == []
+    assert platform.log("playback_refused", code="token_expired")
+    assert len({line["session_id"] for line in platform.log("segment_served")}) == 1
 
 
 def test_the_page_is_used_by_keyboard_alone(

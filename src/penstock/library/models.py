@@ -69,7 +69,9 @@ class Playback(BaseModel):
     hls: str = Field(description="HLS multivariant playlist.")
     dash: str = Field(description="DASH manifest.")
     expires_at: datetime
-    session_id: str = Field(description="Names this viewing in the logs.")
+    session_id: str = Field(
+        description="Names this viewing in the logs. Send it as `session` to go on with fresh addresses."
+    )
 
 
 class Video(BaseModel):

@@ -22,11 +22,12 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a token shall permit at most."""
+class Wish:
+    """What a caller asks of its addresses: limits, and the viewing that they shall go on with."""
 
     max_height: int | None = None
     origin: str | None = None
+    session_id: str | None = None  # None: a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +61,15 @@ class Playback:
             host = f"{name}:{port}" if port else name
         return replace(self, here=f"{request.url.scheme}://{host}")
 
-    def open(self, video_id: str, generation_id: str, duration: float, limits: Limits) -> Session:
-        """A new session on a generation of ``duration`` seconds."""
+    def open(self, video_id: str, generation_id: str, duration: float, wish: Wish) -> Session:
+        """Permission to watch a generation of ``duration`` seconds."""
         grant = PlaybackGrant(
             video_id=video_id,
             generation_id=generation_id,
-            session_id=identity.new_id(),
+            session_id=wish.session_id or identity.new_id(),
             expires=int(self.clock() + self.access.playback_token_life(duration)),
-            max_height=limits.max_height,
-            origin=limits.origin,
+            max_height=wish.max_height,
+            origin=wish.origin,
         )
         token = playback.mint(self.keyring, grant)
         base = f"{_root(self.config.playback_url, self.here)}/stream/{token}/{video_id}/{generation_id}"

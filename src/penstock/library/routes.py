@@ -12,7 +12,7 @@ from penstock.catalog import Catalog, accounts, records, videos
 from penstock.catalog.videos import VideoFilter
 from penstock.catalog.words import Sort
 from penstock.library import models
-from penstock.library.playback import Limits, Playback
+from penstock.library.playback import Playback, Wish
 from penstock.library.views import Viewer
 from penstock.video import identity
 from penstock.video.errors import (
@@ -35,6 +35,13 @@ MaxHeight = Annotated[
         ge=1,
         le=65_535,
         description="The playback addresses shall permit no rung above this one, `720` for 720p.",
+    ),
+]
+Session = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        description="The `session_id` of a viewing that goes on with fresh addresses, after its former ones expired.",
     ),
 ]
 Origin = Annotated[
@@ -94,6 +101,7 @@ def routes(
         t: Annotated[str | None, Query(description="The signature of a watch link.")] = None,
         max_height: MaxHeight = None,
         origin: Origin = None,
+        session: Session = None,
     ) -> models.Video:
         """A video, with playback addresses for who may watch."""
         if t is not None:
@@ -102,7 +110,7 @@ def routes(
         context.note(video_id=video_id)
         with catalog.read() as tx:
             video = authorize(principal, Action.READ, _find(tx, video_id))
-            answer = Viewer(tx, principal, playback, Limits(max_height, origin)).video(video)
+            answer = Viewer(tx, principal, playback, Wish(max_height, origin, session)).video(video)
         if answer.playback is not None:
             context.note(session_id=answer.playback.session_id)
         return answer

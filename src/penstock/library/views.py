@@ -9,7 +9,7 @@ from penstock.access.principals import Principal
 from penstock.catalog import accounts, artefacts, generations, records, segments, videos
 from penstock.library import models
 from penstock.library.models import utc
-from penstock.library.playback import Limits, Playback, Session
+from penstock.library.playback import Playback, Session, Wish
 from penstock.manifests import names
 from penstock.video import ladder
 from penstock.video.lifecycle import VideoState
@@ -26,7 +26,7 @@ class Viewer:
     tx: Connection
     principal: Principal
     playback: Playback
-    limits: Limits = field(default_factory=Limits)
+    wish: Wish = field(default_factory=Wish)
     _owners: dict[str, models.Owner] = field(default_factory=dict)
 
     def video(self, video: records.Video) -> models.Video:
@@ -73,7 +73,7 @@ class Viewer:
         generation_id = video.published_generation_id
         if not video.playable or generation_id is None or not may(self.principal, Action.WATCH, video):
             return None
-        return self.playback.open(video.id, generation_id, (video.duration_ms or 0) / 1000, self.limits)
+        return self.playback.open(video.id, generation_id, (video.duration_ms or 0) / 1000, self.wish)
 
     def _owner(self, account_id: str) -> models.Owner:
         if account_id not in self._owners:
@@ -93,7 +93,7 @@ class Viewer:
         return [
             _rendition(track, *totals.get(track.name, (0, 0)), session)
             for track in segments.tracks(self.tx, generation_id)
-            if _permitted(track, self.limits)
+            if _permitted(track, self.wish)
         ]
 
     def _poster(self, generation_id: str, session: Session) -> str | None:
@@ -118,9 +118,9 @@ def _addresses(session: Session) -> models.Playback:
     )
 
 
-def _permitted(track: records.TrackRecord, limits: Limits) -> bool:
+def _permitted(track: records.TrackRecord, wish: Wish) -> bool:
     height = ladder.named_height(track.name) if track.kind is TrackKind.VIDEO else None
-    return limits.max_height is None or height is None or height <= limits.max_height
+    return wish.max_height is None or height is None or height <= wish.max_height
 
 
 def _rendition(

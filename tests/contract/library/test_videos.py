@@ -78,6 +78,19 @@ def test_playback_addresses_open_the_video_and_nothing_else(instance: Instance) 
     assert grant.session_id == first["session_id"] != second["session_id"]
 
 
+def test_a_viewing_goes_on_with_fresh_addresses(instance: Instance) -> None:
+    """The session that is named stays, so that the log tells one story; what is no session is refused."""
+    path = f"/api/videos/{instance.video()}"
+    first = get(instance, path)["playback"]
+    instance.clock.now += 600
+    second = get(instance, path, session=first["session_id"])["playback"]
+    assert second["session_id"] == first["session_id"]
+    assert second["hls"] != first["hls"]
+    assert second["expires_at"] > first["expires_at"]
+    for bad in ("x", "z" * 26, first["session_id"] + "0"):
+        assert instance.client.get(path, params={"session": bad}).status_code == 422
+
+
 def test_limits_travel_in_the_token(instance: Instance) -> None:
     """A highest rung, by its name, and an origin bind the address, and rungs above are not listed."""
     video_id = instance.video()

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from penstock.access.config import AccessConfig
 from penstock.access.keyring import Keyring
 from penstock.library.config import LibraryConfig
-from penstock.library.playback import Limits, Playback
+from penstock.library.playback import Playback, Wish
 from penstock.video import identity
 
 VIDEO, GENERATION = identity.new_id(), identity.new_id()
@@ -25,7 +25,7 @@ def addresses(config: LibraryConfig, folder: Path, host: str, scheme: str = "htt
         "headers": [(b"host", host.encode("latin-1"))],
     }
     playback = Playback(config, access, Keyring(access.keyring_path), lambda: 0.0).called_by(Request(scope))
-    session = playback.open(VIDEO, GENERATION, 60, Limits())
+    session = playback.open(VIDEO, GENERATION, 60, Wish())
     return session.address("master.m3u8"), playback.watch_page(VIDEO, signed=False)
 
 

@@ -12,7 +12,9 @@ const media = element("video");
 const quality = element("quality");
 
 let player = null; // null until something can be played, and while a broken player waits for its successor
-let resume = { position: 0, playing: false }; // where the next player begins
+let resume = { position: 0, rate: 1, playing: false }; // where the next player begins
+let playback = null; // the addresses in use; their token is renewed while they are
+let renewing = null;
 let following = false;
 let mediaErrors = 0;
 
@@ -24,8 +26,10 @@ class Refused extends Error {
 }
 
 async function describe() {
-  const query = grant ? `?${new URLSearchParams({ t: grant })}` : "";
-  const response = await fetch(`/api/videos/${encodeURIComponent(id)}${query}`, { cache: "no-store" });
+  const query = new URLSearchParams();
+  if (grant) query.set("t", grant);
+  if (playback) query.set("session", playback.session_id);
+  const response = await fetch(`/api/videos/${encodeURIComponent(id)}?${query}`, { cache: "no-store" });
   const answer = await response.json();
   if (response.status >= 500 || response.status === 429) throw new Error(answer.code); // worth another try
   if (!response.ok) throw new Refused(answer);
@@ -73,7 +77,7 @@ async function follow() {
     const video = await describe();
     show(video);
     if (!video.playback) say(whyNotYet(video));
-    else if (!player) play(video.playback.hls);
+    else if (!player) play(video.playback);
     following = !FINAL.has(video.state);
   } catch (error) {
     following = !(error instanceof Refused);
@@ -83,32 +87,72 @@ async function follow() {
   if (following) setTimeout(follow, POLL_MS);
 }
 
-function play(address) {
+// The token is one part of every address. What it opens stays the same when a fresh one takes its place.
+const TOKEN = /\/stream\/([^/]+)\//;
+const opened = (addresses) => addresses.hls.replace(TOKEN, "/");
+
+// An address expired, as in a long pause: asks for fresh ones. Requests that wait for a second try are made with them.
+function renew() {
+  renewing ??= describe()
+    .then((video) => {
+      if (video.playback && opened(video.playback) === opened(playback)) playback = video.playback;
+    })
+    .catch(() => {}) // the player gives up by itself, and then there is more to say
+    .finally(() => {
+      renewing = null;
+    });
+}
+
+async function address(request, url) {
+  await renewing;
+  request.open("GET", url.replace(TOKEN, `/stream/${TOKEN.exec(playback.hls)[1]}/`), true);
+}
+
+// A server that is being restarted is back within seconds, and an expired address is renewed: both are worth the wait.
+function patient(policy) {
+  const errorRetry = {
+    maxNumRetry: 15,
+    retryDelayMs: 1000,
+    maxRetryDelayMs: 2000,
+    shouldRetry(config, tries, _isTimeout, response, retry) {
+      if (response?.code === 403 && tries < 3) renew();
+      return retry || (response?.code === 403 && tries < 3) || (response?.code === 0 && tries < config.maxNumRetry);
+    },
+  };
+  return { default: { ...policy.default, errorRetry } };
+}
+
+function play(addresses) {
   say("");
+  playback = addresses;
   if (!Hls?.isSupported()) {
     player = media; // a browser that plays HLS by itself
-    media.src = address;
+    media.src = playback.hls;
     return;
   }
   player = new Hls({
     startPosition: resume.position,
     enableWorker: false, // segments are MP4 already; a worker would need a looser content security policy
+    maxMaxBufferLength: 30, // seconds; more would be fetched in vain for a viewer who leaves or seeks
     backBufferLength: 60,
     liveDurationInfinity: false, // the growing end is a real end: show it, and let it be sought
+    xhrSetup: address,
+    playlistLoadPolicy: patient(Hls.DefaultConfig.playlistLoadPolicy),
+    fragLoadPolicy: patient(Hls.DefaultConfig.fragLoadPolicy),
   });
   player.on(Hls.Events.MANIFEST_PARSED, offerQualities);
   player.on(Hls.Events.LEVEL_SWITCHED, (_event, data) => showRung(player.levels[data.level]));
   player.on(Hls.Events.FRAG_LOADED, (_event, data) => showNode(data.networkDetails));
   player.on(Hls.Events.ERROR, (_event, data) => data.fatal && recover(data));
-  player.loadSource(address);
+  player.loadSource(playback.hls);
   player.attachMedia(media);
+  media.playbackRate = resume.rate;
   if (resume.playing) media.play().catch(() => {}); // a browser may want a press of the button again
 }
 
 function recover(failure) {
   if (failure.type === Hls.ErrorTypes.NETWORK_ERROR) {
-    // An address that expired during a long pause, or a server that went away: a fresh one goes on at the same place.
-    resume = { position: media.currentTime, playing: !media.paused };
+    resume = { position: media.currentTime, rate: media.playbackRate, playing: !media.paused };
     player.destroy();
     player = null;
     say("The connection was lost. Trying again …");
