@@ -107,7 +107,9 @@ def _thumbnails(url: str, stream: str, rate: str, count: int) -> list[bytes]:
 
 
 def _sound(url: str, seconds: float) -> list[int]:
-    graph = "aresample=async=1:first_pts=0,pan=mono|c0=FL+FR,highpass=f=60"
+    # Sound is placed by its times, as players do. FFmpeg's DASH reader begins each segment with the edit list anew and drops
+    # the first 1024 samples of each as if they were the encoder's delay: without this the rest would move up by 21 ms each.
+    graph = "aresample=async=1:min_hard_comp=0.01:first_pts=0,pan=mono|c0=FL+FR,highpass=f=60"
     done = _ffmpeg(
         *("-copyts", "-i", url, "-map", "0:a:0", "-af", f"{graph},aresample={SOUND_RATE}"),
         *("-t", str(seconds), "-f", "s16le", "-"),
