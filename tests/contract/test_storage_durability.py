@@ -154,7 +154,7 @@ def test_killed_on_entering_any_step(tmp_path: Path, script: str, call: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("script", "syncs"), [(PUT, range(1, 5)), (ADOPT, range(2, 10))], ids=["put", "adopt"]
+    ("script", "syncs"), [(PUT, range(2, 6)), (ADOPT, range(3, 11))], ids=["put", "adopt"]
 )
 @pytest.mark.parametrize(("fault", "error"), [("ENOSPC", "StorageFull"), ("EIO", "StorageUnavailable")])
 def test_a_fault_of_the_disk_is_named(

@@ -28,11 +28,11 @@ from penstock.storage.store import (
     is_name,
     pieces,
 )
-from penstock.video.errors import StorageUnavailable
+from penstock.video.errors import ConfigurationError, StorageUnavailable
 
 _log = structlog.get_logger(__name__)
 
-_TEMPORARY = ".tmp"  # a dotted name is no key, so neither list nor get ever reaches it
+_TEMPORARY = "tmp"
 _REMEMBERED = 10_000  # folders known to be synced; forgetting them costs a sync, nothing else
 _ABANDONED_AFTER_S = 24 * 3600  # a file still being written is touched far more often than this
 
@@ -47,8 +47,7 @@ class LocalStore:
                 root.mkdir(mode=0o700, parents=True)
                 sync_folder(root.parent)
             self.root = root.resolve(strict=True)
-            self._temporary = self.root / _TEMPORARY
-            self._temporary.mkdir(mode=0o700, exist_ok=True)
+            self._temporary = self.hidden_folder(_TEMPORARY)
             self._synced: set[Path] = (
                 set()
             )  # folders whose own entry this process has synced, all the way to the root
@@ -130,11 +129,19 @@ class LocalStore:
             return shutil.disk_usage(self.root).free
 
     def hidden_folder(self, name: str) -> Path:
-        """A folder beside the objects, in the same file system, that no key can name."""
+        """A folder beside the objects that no key can name (``.name``), from which a file becomes an object by a rename.
+
+        Raises :class:`ConfigurationError` where it is on another file system, as a mount or a link could make it.
+        """
         folder = self.root / f".{name}"
         with translated("open"):
             folder.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(self.root)
+            sync_folder(self.root)  # also when it was there: whoever made it may have died before
+            if folder.stat().st_dev != self.root.stat().st_dev:
+                raise ConfigurationError(
+                    f"The folder .{name} of the storage is on another file system; it must be on the same.",
+                    code="storage_divided",
+                )
         return folder
 
     def _path(self, key: str) -> Path:

@@ -19,7 +19,7 @@ from penstock.upload.answers import Receipt
 from penstock.upload.config import UploadConfig
 from penstock.upload.forms import Form
 from penstock.upload.messages import Described, Initiate, Initiated, PartReceived, PartUrl, UploadedVideo
-from penstock.upload.sessions import Outcome, Sessions, part_map
+from penstock.upload.sessions import NewUpload, Outcome, Sessions, part_map
 from penstock.upload.transfers import Transfers, announced_length
 from penstock.upload.urls import Urls
 from penstock.video.errors import (
@@ -170,14 +170,8 @@ def _add_initiate(router: APIRouter, service: Service) -> None:
             answer.append((code, made))
 
         try:
-            outcome = service.sessions.open(
-                principal,
-                body,
-                transport=Transport(body.transport),
-                size=body.size,
-                content_type=body.content_type,
-                store_answer=store,
-            )
+            new = NewUpload(body, Transport(body.transport), body.size, body.content_type)
+            outcome = service.sessions.open(principal, new, store_answer=store)
         finally:
             begun.abandon(service.catalog)
         context.note(video_id=outcome.video.id, upload_id=outcome.upload.id if outcome.upload else None)
@@ -290,15 +284,8 @@ async def _receive_upload(
         receipt.store(tx, code, made)
         answer.append((code, made))
 
-    outcome = await service.transfers.whole(
-        principal,
-        described,
-        content,
-        size=size,
-        content_type=content_type,
-        receipt=receipt,
-        store_answer=store,
-    )
+    new = NewUpload(described, Transport.ONE_REQUEST, size, content_type)
+    outcome = await service.transfers.whole(principal, new, content, receipt=receipt, store_answer=store)
     context.note(video_id=outcome.video.id)
     return _json(*answer[0])
 

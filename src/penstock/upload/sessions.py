@@ -28,7 +28,16 @@ from penstock.upload.messages import Described
 from penstock.upload.parts import Part, PartMap
 from penstock.upload.receiving import UploadEmpty, check_digest, check_size
 from penstock.video import identity
-from penstock.video.errors import Conflict, Forbidden, Gone, NotFound, PenstockError, StorageFull, TooLarge
+from penstock.video.errors import (
+    Conflict,
+    Forbidden,
+    Gone,
+    NotFound,
+    PenstockError,
+    PermanentError,
+    StorageFull,
+    TooLarge,
+)
 from penstock.web_api import context
 
 _log = structlog.get_logger()
@@ -41,6 +50,16 @@ _UNRECORDED_FOR_MS = (
 )
 
 StoreAnswer = Callable[[Connection, "Outcome"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class NewUpload:
+    """What is about to be sent: as its client describes it, and how it will come. ``size`` may not be known."""
+
+    described: Described
+    transport: Transport
+    size: int | None
+    content_type: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,59 +120,25 @@ class Sessions:
         """The refusal of more bytes than any upload may have."""
         return TooLarge(f"An upload has at most {self._config.max_size} bytes.", code="upload_too_large")
 
-    def open(
-        self,
-        principal: Principal,
-        new: Described,
-        *,
-        transport: Transport,
-        size: int | None,
-        content_type: str | None,
-        store_answer: StoreAnswer,
-    ) -> Outcome:
+    def open(self, principal: Principal, new: NewUpload, *, store_answer: StoreAnswer) -> Outcome:
         """A session for a new ``pending`` video; ``store_answer`` runs in the same transaction.
 
         Where the owner already has a video of the declared digest and does not ask for another, that one is returned.
         """
         authorize(principal, Action.UPLOAD)
-        assert principal.account_id is not None
-        self.admit(size)
-        direct = size and transport is Transport.DIRECT
+        self.admit(new.size)
         upload_id = identity.new_id()
         self._staging.create(upload_id)  # before the record: an open session always has a place for its bytes
-        with self._catalog.write() as tx:
-            existing = None
-            if new.sha256 is not None and not new.allow_duplicate:
-                existing = videos.find_duplicate(tx, principal.account_id, new.sha256)
-            if existing is None:
-                video = videos.create(
-                    tx,
-                    owner_id=principal.account_id,
-                    title=new.shown_title(),
-                    filename=new.filename,
-                    visibility=new.visibility,
-                    who=account_of(principal),
-                    traceparent=context.traceparent(),
-                )
-                upload = uploads.create(
-                    tx,
-                    video,
-                    upload_id=upload_id,
-                    transport=transport,
-                    life_ms=self._life_ms(transport),
-                    size=size,
-                    sha256=new.sha256,
-                    content_type=content_type,
-                    part_size=self._divide(size).part_size if direct and size else size,
-                    allow_duplicate=new.allow_duplicate,
-                )
-                outcome = Outcome(video, upload)
-            else:
-                outcome = Outcome(existing, None, duplicate=True)
-            store_answer(tx, outcome)
+        try:
+            with self._catalog.write() as tx:
+                outcome = self._existing(tx, principal, new) or self._record(tx, principal, new, upload_id)
+                store_answer(tx, outcome)
+        except PermanentError:  # after any other error the record may be there nevertheless
+            self._staging.remove(upload_id)
+            raise
         if outcome.duplicate:
             self._staging.remove(upload_id)
-            metrics.ENDED.labels(transport, "duplicate").inc()
+            metrics.ENDED.labels(new.transport, "duplicate").inc()
         return outcome
 
     def find(self, principal: Principal, upload_id: str) -> Upload:
@@ -299,6 +284,42 @@ class Sessions:
             except NotFound:
                 return name < oldest
 
+    # -- the steps of a beginning
+
+    @staticmethod
+    def _existing(tx: Connection, principal: Principal, new: NewUpload) -> Outcome | None:
+        assert principal.account_id is not None
+        if new.described.sha256 is None or new.described.allow_duplicate:
+            return None
+        video = videos.find_duplicate(tx, principal.account_id, new.described.sha256)
+        return None if video is None else Outcome(video, None, duplicate=True)
+
+    def _record(self, tx: Connection, principal: Principal, new: NewUpload, upload_id: str) -> Outcome:
+        assert principal.account_id is not None
+        described, size = new.described, new.size
+        video = videos.create(
+            tx,
+            owner_id=principal.account_id,
+            title=described.shown_title(),
+            filename=described.filename,
+            visibility=described.visibility,
+            who=account_of(principal),
+            traceparent=context.traceparent(),
+        )
+        upload = uploads.create(
+            tx,
+            video,
+            upload_id=upload_id,
+            transport=new.transport,
+            life_ms=self._life_ms(new.transport),
+            size=size,
+            sha256=described.sha256,
+            content_type=new.content_type,
+            part_size=self._divide(size).part_size if size and new.transport is Transport.DIRECT else size,
+            allow_duplicate=described.allow_duplicate,
+        )
+        return Outcome(video, upload)
+
     # -- the steps of an end
 
     def _verified(
@@ -324,7 +345,7 @@ class Sessions:
         try:
             info = self._sources.head(upload.source_key)
         except ObjectMissing:
-            raise Gone("The bytes of the upload are gone; start a new one.", code="upload_ended") from None
+            raise _ended() from None
         size, digest = self._verified(
             upload, claimed, info.size, lambda: self._read_digest(upload.source_key)
         )
@@ -374,7 +395,7 @@ class Sessions:
             with self._staging.writing(upload_id, offset=offset, whole=whole) as writer:
                 yield writer
         except ObjectMissing:
-            raise Gone("The upload has ended; start a new one.", code="upload_ended") from None
+            raise _ended() from None
 
     def _divide(self, size: int) -> PartMap:
         return parts.divide(size, part_size=self._config.part_size, most_parts=self._config.most_parts)
@@ -388,6 +409,10 @@ def _get(tx: Connection, upload_id: str) -> Upload:
     if not identity.is_id(upload_id):
         raise NotFound("There is no such upload.", code="upload_not_found")
     return uploads.get(tx, upload_id)
+
+
+def _ended() -> Gone:
+    return Gone("The upload has ended and its bytes are gone; start a new one.", code="upload_ended")
 
 
 def account_of(principal: Principal) -> str:

@@ -19,9 +19,8 @@ from penstock.catalog.words import Transport
 from penstock.upload import receiving
 from penstock.upload.answers import Receipt
 from penstock.upload.config import UploadConfig
-from penstock.upload.messages import Described
 from penstock.upload.receiving import SizeWrong
-from penstock.upload.sessions import Outcome, Sessions, StoreAnswer, Transfer, account_of
+from penstock.upload.sessions import NewUpload, Outcome, Sessions, StoreAnswer, Transfer, account_of
 from penstock.video.errors import InvalidRequest, PenstockError
 
 _log = structlog.get_logger()
@@ -51,23 +50,18 @@ class Transfers:
     async def whole(
         self,
         principal: Principal,
-        described: Described,
+        new: NewUpload,
         content: AsyncIterator[bytes],
         *,
-        size: int | None,
-        content_type: str | None,
         receipt: Receipt,
         store_answer: StoreAnswer,
     ) -> Outcome:
-        """An upload in one request: opened, received and completed, or ended. ``size`` is None where it is not announced."""
+        """An upload in one request: opened, received and completed, or ended."""
 
         def open_session() -> Outcome:
             return self._sessions.open(
                 principal,
-                described,
-                transport=Transport.ONE_REQUEST,
-                size=size,
-                content_type=content_type,
+                new,
                 store_answer=lambda tx, outcome: store_answer(tx, outcome) if outcome.duplicate else None,
             )
 
@@ -86,7 +80,7 @@ class Transfers:
                     alive=self._signs_of_life(transfer, receipt),
                 )
                 received = transfer.writer.size
-                receiving.check_size(received, size)
+                receiving.check_size(received, new.size)
                 digest = await run_sync(transfer.writer.sync)
             return await run_sync(
                 lambda: self._sessions.complete_whole(

@@ -81,6 +81,15 @@ def test_opening_removes_what_a_dead_process_left(root: Path) -> None:
     assert [path.name for path in (root / ".tmp").iterdir()] == ["young"]
 
 
+def test_hidden_folders_are_of_the_same_file_system(root: Path) -> None:
+    """Where a rename could not make an object of a staged file, the store is refused at the start."""
+    store = LocalStore(root)
+    (root / ".staging").symlink_to("/proc")
+    with pytest.raises(ConfigurationError) as caught:
+        store.hidden_folder("staging")
+    assert caught.value.code == "storage_divided"
+
+
 def test_emptied_folders_go(root: Path) -> None:
     """A deleted video leaves no empty folders behind, and the root stays."""
     store = LocalStore(root)
