@@ -89,6 +89,11 @@ class Instance:
             ][-1]
         )
 
+    def complaints(self) -> list[str]:
+        """The last warnings and errors of its log."""
+        lines = self.log.read_text().splitlines()
+        return [line for line in lines if json.loads(line)["level"] in {"warning", "error"}][-10:]
+
     def stop(self) -> None:
         """Ends it as Ctrl-C does."""
         self._process.send_signal(signal.SIGTERM)
@@ -123,7 +128,7 @@ def main() -> int:
                 watch = run(instance, source)
             except (ClientError, DemoFailed, playback.PlaybackWrong) as error:
                 say(f"\nDEMO FAILED: {error}")
-                say("\n".join(instance.log.read_text().splitlines()[-20:]))
+                say("\n".join(instance.complaints()))
                 return 1
             say(f"\nEverything is as promised. Watch it: {watch}")
             if not os.environ.get("DEMO_EXIT"):
