@@ -39,8 +39,7 @@ class Planned:
     def all_at_once(self) -> Chunk:
         """One chunk that is the whole video: what the others, joined, must equal."""
         assert self.plan.grid is not None
-        segments = -(-self.frames // self.plan.grid.segment_frames)
-        return Chunk(0, 0, self.frames, 1, segments, None, last=True)
+        return Chunk(0, 0, self.frames, 1, self.plan.grid.segments(self.frames), None, last=True)
 
 
 def planned(tools: Tools, source: Path, settings: Settings = SHORT) -> Planned:

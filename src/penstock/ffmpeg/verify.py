@@ -91,7 +91,7 @@ def check_rung(
     assert plan.grid is not None
     shown = pictures(tools, joined, cancel=cancel)
     misplaced = (n for n, picture in enumerate(shown) if picture.time != n / plan.grid.rate)
-    whole = Chunk(0, 0, frames, 1, -(-frames // plan.grid.segment_frames), None, last=True)
+    whole = Chunk(0, 0, frames, 1, plan.grid.segments(frames), None, last=True)
     report = bytearray()
     command = commands.compare(source, plan, whole, plan.rung(rung), joined)
     run(tools, command, {1: report.extend}, cancel=cancel)

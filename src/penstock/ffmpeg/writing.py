@@ -145,7 +145,8 @@ class RungWriter(TrackWriter):
             )
         self._gathered.append(fragment)
         self._next += len(fragment.times)
-        if self._next - self._first >= self._grid.segment_frames:
+        left = self._chunk.first_frame + self._chunk.frames - self._next
+        if self._next - self._first >= self._grid.segment_frames and not 0 < left < self._grid.shortest_tail:
             self._complete()
 
     def _finish(self) -> None:
@@ -160,9 +161,8 @@ class RungWriter(TrackWriter):
     def _complete(self) -> None:
         fragments, self._gathered = self._gathered, []
         frames, self._first = self._next - self._first, self._next
-        sequence = (
-            fragments[0].start // (self._grid.frame_ticks * self._grid.gop_frames) + 1
-        )  # over the whole video
+        # Over the whole video.
+        sequence = fragments[0].start // (self._grid.frame_ticks * self._grid.gop_frames) + 1
         keyframes, offset = [], 0
         for fragment in fragments:
             keyframes.append(Keyframe(offset, fragment.keyframe_length, fragment.duration))
@@ -177,8 +177,13 @@ class RungWriter(TrackWriter):
         )
 
 
+# A last fragment of fewer packets is joined to the one before: see ``Grid.shortest_tail``; the encoder's delay of one
+# packet is what the edit list of sound takes back.
+_SHORTEST_SOUND = 3
+
+
 class SoundWriter(TrackWriter):
-    """One audio track: every fragment is a segment."""
+    """One audio track: every fragment is a segment, but for a last one of a packet or two."""
 
     def __init__(
         self, track: AudioTrack, folder: Path, on_init: OnInit | None, on_segment: OnSegment | None
@@ -186,6 +191,7 @@ class SoundWriter(TrackWriter):
         super().__init__(track.name, folder, track.sample_rate, None, on_init, on_segment)
         self._track = track
         self._next = 0
+        self._held: list[Fragment] = []  # the segment that is complete unless the last fragment is too short
 
     def _take(self, fragment: Fragment) -> None:
         if fragment.start != self._next:
@@ -193,10 +199,23 @@ class SoundWriter(TrackWriter):
                 f"The sound of {self._name} has a hole at {Fraction(self._next, self._timescale)} s."
             )
         self._next += fragment.duration
-        self._announce(
-            len(self._segments) + 1, fragment.start, fragment.duration, fragment.data, len(fragment.times), ()
-        )
+        if len(fragment.times) >= _SHORTEST_SOUND:
+            self._release()
+        self._held.append(fragment)
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._announce(
+                len(self._segments) + 1,
+                held[0].start,
+                sum(fragment.duration for fragment in held),
+                b"".join(fragment.data for fragment in held),
+                sum(len(fragment.times) for fragment in held),
+                (),
+            )
 
     def _finish(self) -> None:
+        self._release()
         if not self._segments:
             raise FramesDiffer(f"Track {self._name} came out empty.")

@@ -37,6 +37,26 @@ class Grid:
     video_origin: Fraction  # seconds on the source's clock of grid frame 0
 
     @property
+    def shortest_tail(self) -> int:
+        """Frames that a last segment has at least, unless it is the only one: fewer belong to the segment before.
+
+        A quarter of a keyframe interval is not worth a request. And players that overlook the edit list, such as hls.js,
+        believe the pictures two frames (the reordering) later than they are: they look for a last segment of one or two
+        frames where nothing is, and never come to the end.
+        """
+        return max(3, self.gop_frames // 4)
+
+    @property
+    def longest_segment(self) -> Fraction:
+        """Seconds of a last segment with all that may be added to it."""
+        return Fraction(self.segment_frames + self.shortest_tail - 1) / self.rate
+
+    def segments(self, frames: int) -> int:
+        """How many segments a run of this many frames is cut into, where nothing follows it."""
+        whole, rest = divmod(frames, self.segment_frames)
+        return whole if whole and rest < self.shortest_tail else whole + (rest > 0)
+
+    @property
     def frame_ticks(self) -> int:
         """Ticks per frame: a whole number by construction."""
         return int(self.timescale / self.rate)
@@ -68,9 +88,8 @@ def choose(
     """The grid for a stream in a video whose zero is at ``origin`` on the source's clock."""
     rate = _rate(stream, still=still)
     gop = max(1, nearest(gop_seconds * rate))
-    late = nearest(
-        (stream.start - origin) * rate
-    )  # whole frames by which the pictures start after the video's zero
+    # Whole frames by which the pictures start after the video's zero.
+    late = nearest((stream.start - origin) * rate)
     return Grid(
         rate=rate,
         timescale=rate.numerator * -(-_MIN_TIMESCALE // rate.numerator),

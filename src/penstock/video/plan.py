@@ -186,7 +186,14 @@ def plan(media: SourceMedia, settings: Settings) -> Plan:
             if chapter.end > origin
         ),
         poster=_poster(picture, end) if picture else None,
-        target_duration=nearest(max([seconds, *(Fraction(t.segment_samples, t.sample_rate) for t in audio)])),
+        target_duration=nearest(
+            max(
+                [
+                    grid.longest_segment if grid else seconds,
+                    *(Fraction(t.segment_samples, t.sample_rate) for t in audio),
+                ]
+            )
+        ),
         first_chunk_segments=settings.first_chunk_segments,
         chunk_segments=settings.chunk_segments,
         first_chunk_early=_believable(media, picture, grid, settings) if picture and grid else False,
@@ -230,7 +237,8 @@ def chunks(plan: Plan, scan: ScanResult | None) -> tuple[Chunk, ...]:
         return (early,) if plan.first_chunk_early else ()
     total = total_frames(plan, scan)
     step = plan.chunk_segments * grid.segment_frames
-    starts = [0, *range(first, total, step)]
+    # What is too short for a segment is too short for a chunk.
+    starts = [0, *range(first, total - grid.shortest_tail + 1, step)]
     result = []
     for index, (start, end) in enumerate(zip(starts, [*starts[1:], total], strict=True)):
         result.append(
@@ -239,7 +247,7 @@ def chunks(plan: Plan, scan: ScanResult | None) -> tuple[Chunk, ...]:
                 first_frame=start,
                 frames=end - start,
                 first_segment=start // grid.segment_frames + 1,
-                segments=-(-(end - start) // grid.segment_frames),
+                segments=grid.segments(end - start),
                 seek=_seek(plan, grid, scan, start) if start else None,
                 last=end == total,
             )
@@ -275,7 +283,7 @@ def _believable(media: SourceMedia, stream: VideoStream, grid: Grid, settings: S
         return False
     needed = settings.first_chunk_segments * grid.segment_frames
     # A header that counts frames has a table of them; others estimate, and get a whole segment of doubt.
-    doubt = grid.gop_frames // 4 if stream.header_frames else grid.segment_frames
+    doubt = grid.shortest_tail if stream.header_frames else grid.segment_frames
     return (claimed - grid.video_origin) * grid.rate >= needed + doubt
 
 

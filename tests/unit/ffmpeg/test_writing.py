@@ -60,6 +60,22 @@ def test_fragments_become_numbered_segments_on_the_grid(tmp_path: Path) -> None:
         assert (item.size, item.sha256) == (len(data), hashlib.sha256(data).hexdigest())
 
 
+@pytest.mark.parametrize(("tail", "segments"), [(1, [101]), (11, [111]), (12, [100, 12])])
+def test_a_last_picture_or_two_belong_to_the_segment_before(
+    tmp_path: Path, tail: int, segments: list[int]
+) -> None:
+    """A tail shorter than a quarter of a keyframe interval is no segment of its own, and none of its frames is lost."""
+    chunk = Chunk(
+        1, first_frame=100, frames=100 + tail, first_segment=2, segments=len(segments), seek=None, last=True
+    )
+    track = written(
+        writer(tmp_path, chunk=chunk), init() + group(100, 50) + group(150, 50) + group(200, tail)
+    )
+    assert [segment.frames for segment in track.segments] == segments
+    assert track.segments[0].duration == segments[0] * 400
+    assert [frame.duration for frame in track.segments[-1].keyframes][-1] == tail * 400
+
+
 def test_keyframes_are_found_by_their_byte_ranges(tmp_path: Path) -> None:
     """For trick play: each range begins at a fragment and ends with its first picture."""
     writing = writer(tmp_path)
@@ -162,3 +178,18 @@ def test_sound_with_a_hole_or_without_anything_is_refused(tmp_path: Path, data: 
     writing = SoundWriter(PLAN.audio[0], tmp_path, None, None)
     with pytest.raises(ToolFailed):
         written(writing, data)
+
+
+@pytest.mark.parametrize(("tail", "frames"), [(1, [188, 189]), (2, [188, 190]), (3, [188, 188, 3])])
+def test_a_last_packet_or_two_of_sound_belong_to_the_segment_before(
+    tmp_path: Path, tail: int, frames: list[int]
+) -> None:
+    """A segment is announced once it is known that it is not the last; nothing is lost at the end."""
+    announced: list[EncodedSegment] = []
+    writing = SoundWriter(PLAN.audio[0], tmp_path, None, announced.append)
+    writing.feed(SOUND + fragment(0, [9] * 188, duration=1024) + fragment(192_512, [9] * 188, duration=1024))
+    assert [segment.frames for segment in announced] == [188]
+    writing.feed(fragment(385_024, [9] * tail, duration=1024))
+    track = writing.close()
+    assert [segment.frames for segment in track.segments] == frames
+    assert sum(segment.duration for segment in track.segments) == (376 + tail) * 1024

@@ -276,6 +276,9 @@ def test_chunks_cover_the_video_without_gap_or_overlap(
         assert chunk.last == (index == len(cut) - 1)
         if not chunk.last:
             assert chunk.frames == chunk.segments * made.grid.segment_frames
+        elif segment + chunk.segments > 2:
+            rest = chunk.frames - (chunk.segments - 1) * made.grid.segment_frames
+            assert made.grid.shortest_tail <= rest <= made.grid.longest_segment * rate
         if chunk.seek is not None:
             assert chunk.seek * rate in scan.keyframes
             assert chunk.seek < made.grid.video_origin + chunk.first_frame / rate
