@@ -132,6 +132,7 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise _refusal(error, PREFIX) from None
         settings._check()
+        settings.rooms()
         return settings
 
     def environment(self, **overrides: Any) -> dict[str, str]:
@@ -189,6 +190,22 @@ class Settings(BaseSettings):
         return self.bind not in _LOOPBACK
 
     # -- the rooms' own configurations
+
+    def rooms(self) -> Mapping[str, Any]:
+        """Every room's configuration by its name in the environment. Raises as :meth:`load`."""
+        return {
+            "ACCESS": self.access,
+            "CATALOG": self.catalog,
+            "FFMPEG": self.ffmpeg,
+            "LIBRARY": self.library,
+            "MEMBERSHIP": self.membership,
+            "MEMBERSHIP_PROTOCOL": self.membership.protocol,
+            "PLAN": self.planning,
+            "PROCESSING": self.processing,
+            "STREAMING": self.streaming,
+            "UPLOAD": self.upload,
+            "WEB": self.web("web"),
+        }
 
     def telemetry(self, service: str, *, terminal: bool) -> TelemetryConfig:
         """For one process. ``terminal``: whether its standard error is looked at by a person."""

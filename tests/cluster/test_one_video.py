@@ -129,7 +129,9 @@ def test_the_log_alone_tells_its_story(platform: Platform, video: Video) -> None
 
 def test_every_service_tells_its_figures(platform: Platform, video: Video) -> None:
     """Requests where they are answered; stages, speed and waiting work where videos are processed."""
-    assert "penstock_http_request_seconds_bucket" in platform.get("/metrics").text
+    web = platform.get("/metrics").text
+    assert "penstock_http_request_seconds_bucket" in web
+    assert 'penstock_build_info{node="' in web
     port = platform.log("service_ready", service="processing")[-1]["port"]
     figures = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     for name in (

@@ -75,7 +75,7 @@ def describe(settings: "Settings") -> Iterator[Setting]:
             default = None if field.default_factory is not None else field.default
             yield _setting(f"{PREFIX}{name.upper()}", "", meanings[name], default, getattr(holder, name))
     for room, (config, _) in ROOMS.items():
-        meanings, values = documentation(config), _values_of(settings, room)
+        meanings, values = documentation(config), settings.rooms()[room]
         for variable, item in settable(room).items():
             default = item.default if item.default is not MISSING else None
             yield _setting(variable, room.lower(), meanings[item.name], default, getattr(values, item.name))
@@ -117,11 +117,6 @@ def documentation(cls: type[Any]) -> dict[str, str]:
             text = " ".join(re.findall(r"#\s*(.*)", "\n".join(lines[node.lineno - 1 : node.end_lineno])))
         found[node.target.id] = " ".join(text.split())
     return found
-
-
-def _values_of(settings: "Settings", room: str) -> Any:
-    named = {"PLAN": "planning"}.get(room, room.lower())
-    return settings.web("web") if room == "WEB" else getattr(settings, named)
 
 
 def _setting(variable: str, group: str, meaning: str, default: Any, value: Any) -> Setting:

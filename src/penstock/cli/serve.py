@@ -1,6 +1,5 @@
 """``up`` and ``serve``: starting the whole platform, or one service of it, on this machine."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from penstock.cli.app import app
-from penstock.cli.terminal import err, examples, out, reporting
+from penstock.cli.terminal import err, examples, out, report, reporting
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
@@ -46,7 +45,12 @@ def up(data: Data = None, bind: Bind = None, port: Port = None) -> None:
 
     settings = Settings.load(data=data, bind=bind, port=port)
     given = {"data": settings.folder, "bind": bind, "port": port}
-    sys.exit(platform.run(settings, settings.environment(**given), announce=_announce))
+    status = platform.run(settings, settings.environment(**given), announce=_announce)
+    if status:
+        report(
+            "process_failed", "One of the processes could not start; what it said stands above or in the log."
+        )
+    raise typer.Exit(status)
 
 
 @serve.command()

@@ -45,6 +45,7 @@ def run(
         run_member(settings, settings.membership, on_ready=on_ready)
         return
     handle = telemetry.configure(settings.telemetry(service, terminal=sys.stderr.isatty()))
+    _describe(service, settings)
     try:
         first_start.make_folders(settings)
         with closing(Parts(settings)) as parts:
@@ -54,6 +55,15 @@ def run(
                 _run_http(service, parts, listener or listen(settings), on_ready)
     finally:
         handle.close()
+
+
+def _describe(service: str, settings: Settings) -> None:
+    """What runs here, as a metric that dashboards join with the others."""
+    from prometheus_client import Info
+
+    Info("penstock_build", "What runs here.").info(
+        {"service": service, "version": settings.version, "node": settings.node}
+    )
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -96,6 +106,7 @@ def run_member(
     from penstock.wiring import first_start, server
 
     handle = telemetry.configure(settings.telemetry("member", terminal=sys.stderr.isatty()))
+    _describe("member", settings)
     try:
         first_start.make_folders(settings)
         app = service.build(config)
