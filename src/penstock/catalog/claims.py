@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, exists, or_, select
 
 from penstock.catalog import accounts, clock, events, generations, schema, states, tasks, workers
 from penstock.catalog.dialect import now_ms
-from penstock.catalog.records import Generation, NewTask, Task
+from penstock.catalog.records import Generation, NewTask, Task, Worker
 from penstock.catalog.words import TaskState
 from penstock.video.errors import Conflict, PermanentError, StaleClaim
 
@@ -105,7 +105,7 @@ def claim(
         if task.not_before > clock.now(tx):
             _update(tx, task, announced_at=None)
             return Claim(Outcome.EARLY)
-        return _take(tx, task, worker_id, message_id, policy)
+        return _take(tx, task, worker, message_id, policy)
     if task.worker_id == worker_id:
         return Claim(Outcome.OWN)
     again = redelivered and message_id is not None and task.message_id == message_id
@@ -115,7 +115,7 @@ def claim(
     released = _lose(tx, task, who=f"worker:{worker_id}", why=why, policy=policy)
     if released.state is not TaskState.QUEUED:
         return Claim(Outcome.FINISHED)
-    return _take(tx, released, worker_id, message_id, policy)
+    return _take(tx, released, worker, message_id, policy)
 
 
 def hold(tx: Connection, task_id: str, worker_id: str, attempt: int) -> tuple[Task, Generation]:
@@ -268,13 +268,14 @@ def _is_lost(tx: Connection, task: Task, dead_nodes: Collection[str]) -> bool:
     return found.one_or_none() is not None
 
 
-def _take(tx: Connection, task: Task, worker_id: str, message_id: str | None, policy: RetryPolicy) -> Claim:
+def _take(tx: Connection, task: Task, worker: Worker, message_id: str | None, policy: RetryPolicy) -> Claim:
     _update(
         tx,
         task,
         state=TaskState.CLAIMED,
         attempt=task.attempt + 1,
-        worker_id=worker_id,
+        worker_id=worker.id,
+        node_id=worker.node_id,
         message_id=message_id,
         progress=0.0,
         claimed_at=now_ms(),

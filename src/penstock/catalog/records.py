@@ -201,6 +201,7 @@ class Task:
     failures: int
     losses: int
     worker_id: str | None
+    node_id: str | None  # where it runs, or last ran
     message_id: str | None
     error_code: str | None
     error_message: str | None

@@ -242,6 +242,7 @@ tasks = Table(
     Column("failures", Integer, nullable=False, server_default="0"),  # the retry budget
     Column("losses", Integer, nullable=False, server_default="0"),  # times its worker vanished
     Column("worker_id", _ID),  # of the last claim; no foreign key, as dead workers' rows are removed
+    Column("node_id", _NAME),  # of the last claim's worker; stays when that worker's row is removed
     Column("message_id", _NAME),  # of the message that carried the claim
     Column("error_code", String(64)),
     Column("error_message", Text),

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from penstock.cli import findings
 from penstock.cli.app import app
 from penstock.cli.server import connect
 from penstock.cli.terminal import (
@@ -182,6 +183,10 @@ def _show_generation(details: dict[str, Any]) -> None:
     generation = details.get("generation")
     if generation is None:
         return
+    if generation["found"] is not None:
+        findings.show_found(generation["found"])
+    if generation["decided"] is not None:
+        findings.show_decided(generation["decided"])
     out.print("\n[bold]PROCESSING[/]")
     facts(
         [

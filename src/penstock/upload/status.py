@@ -11,14 +11,17 @@ from sqlalchemy import Connection
 
 from penstock.access.authorize import Action, authorize, may
 from penstock.access.principals import Principal
-from penstock.catalog import Catalog, events, generations, records, tasks, videos, workers
+from penstock.catalog import Catalog, events, generations, records, tasks, videos
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.upload.config import UploadConfig
+from penstock.upload.findings import Decided, Found
 from penstock.upload.following import Followed, follow
 from penstock.upload.messages import moment
-from penstock.video import identity
+from penstock.video import documents, identity
 from penstock.video.errors import FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
 from penstock.video.lifecycle import GenerationState, VideoState
+from penstock.video.media import SourceMedia
+from penstock.video.plan import Plan
 from penstock.web_api import context, pagination, problems
 from penstock.web_api.authentication import Authenticate
 from penstock.web_api.pagination import Page
@@ -48,7 +51,7 @@ class TaskStatus(BaseModel):
     attempt: int = Field(description="Rises with every claim.")
     failures: int
     losses: int = Field(description="How often its worker vanished.")
-    node: str | None = Field(description="Where it runs, or last ran, while that worker is known.")
+    node: str | None = Field(description="Where it runs, or last ran.")
     error: StatusError | None
 
 
@@ -61,6 +64,8 @@ class GenerationStatus(BaseModel):
     progress: float
     published_seconds: float = Field(description="How much can be played from the start.")
     timeline_version: int
+    found: Found | None = Field(description="What inspection found; null before.")
+    decided: Decided | None = Field(description="What the plan decided; null before.")
     tasks: list[TaskStatus]
 
 
@@ -212,7 +217,7 @@ def _status(tx: Connection, principal: Principal, video: records.Video) -> Video
         duplicate_of=video.duplicate_of if owned else None,
         timings=dict(videos.timings(video)),
         updated_at=moment(video.updated_at),
-        generation=_generation(tx, generation) if generation and principal.is_administrator else None,
+        generation=_generation(tx, video, generation) if generation and principal.is_administrator else None,
     )
 
 
@@ -222,12 +227,8 @@ def _progress(video: records.Video, generation: records.Generation | None) -> fl
     return 0.0 if generation is None else generation.progress
 
 
-def _generation(tx: Connection, generation: records.Generation) -> GenerationStatus:
+def _generation(tx: Connection, video: records.Video, generation: records.Generation) -> GenerationStatus:
     found = tasks.listing(tx, generation_id=generation.id)
-    nodes = {}
-    for worker_id in {task.worker_id for task in found if task.worker_id is not None}:
-        worker = workers.find(tx, worker_id)
-        nodes[worker_id] = None if worker is None else worker.node_id
     return GenerationStatus(
         id=generation.id,
         number=generation.number,
@@ -235,6 +236,8 @@ def _generation(tx: Connection, generation: records.Generation) -> GenerationSta
         progress=generation.progress,
         published_seconds=generation.published_prefix_ms / 1000,
         timeline_version=generation.timeline_version,
+        found=_found(tx, video),
+        decided=_decided(tx, generation, found),
         tasks=[
             TaskStatus(
                 id=task.id,
@@ -246,12 +249,38 @@ def _generation(tx: Connection, generation: records.Generation) -> GenerationSta
                 attempt=task.attempt,
                 failures=task.failures,
                 losses=task.losses,
-                node=None if task.worker_id is None else nodes[task.worker_id],
+                node=task.node_id,
                 error=_error(task.error_code, task.error_message),
             )
             for task in found
         ],
     )
+
+
+def _found(tx: Connection, video: records.Video) -> Found | None:
+    """What the last inspection that came to an end found; it may be that of an earlier generation under another plan."""
+    results = [task.result for task in tasks.listing(tx, video_id=video.id, kinds=[TaskKind.INSPECT])]
+    known = [result["media"] for result in results if result]
+    if not known:
+        return None
+    try:
+        media = documents.from_document(SourceMedia, known[-1])
+    except documents.DocumentMalformed:
+        return None  # written by a version that knew other facts
+    return Found.of(media, truncated=video.truncated)
+
+
+def _decided(tx: Connection, generation: records.Generation, found: list[records.Task]) -> Decided | None:
+    text = generations.plan(tx, generation.id)
+    if text is None:
+        return None
+    try:
+        plan = Plan.from_json(text)
+    except documents.DocumentMalformed:
+        return None  # made by a version that decided other things
+    scanned = generations.scan(tx, generation.id) is not None
+    chunks = sum(task.kind is TaskKind.TRANSCODE for task in found) if scanned else None
+    return Decided.of(plan, frames=generation.frames_total, chunks=chunks)
 
 
 def _error(code: str | None, message: str | None) -> StatusError | None:

@@ -11,12 +11,17 @@ from fastapi.testclient import TestClient
 
 from penstock.access.keyring import Keyring
 from penstock.access.principals import Scope
-from penstock.catalog import Catalog, CatalogConfig, claims, generations, tasks, videos, workers
-from penstock.catalog.words import Role
+from penstock.catalog import Catalog, CatalogConfig, claims, generations, schema, tasks, videos, workers
+from penstock.catalog.records import NewTask
+from penstock.catalog.words import Role, TaskKind
 from penstock.storage.local import LocalStore
 from penstock.storage.staging import Staging
+from penstock.video import documents
+from penstock.video import plan as planning
+from penstock.video.media import Colour, Scan
 from tests.contract.upload.conftest import SMALL, Instance, refused
 from tests.contract.upload.server import Server, database_url, until
+from tests.unit.video.sources import picture, sound, source
 
 NAME = {"filename": "clip.mp4"}
 
@@ -87,6 +92,67 @@ def test_an_administrator_sees_where_it_runs(instance: Instance, client: TestCli
     status = client.get(f"/api/status/{video_id}", headers=instance.headers("adam")).json()
     (shown,) = status["generation"]["tasks"]
     assert (shown["state"], shown["node"], shown["attempt"], shown["losses"]) == ("claimed", "turbine", 1, 0)
+
+
+def test_the_node_of_a_task_outlives_its_worker(instance: Instance, client: TestClient) -> None:
+    """Who looks at a video days later still sees where it was made, though the worker's row is gone."""
+    video_id = uploaded(client)
+    with instance.catalog.write() as tx:
+        worker = workers.register(tx, node_id="turbine", slot=0, capacity=1, version="1.0")
+        (task,) = tasks.listing(tx, video_id=video_id)
+        claims.claim(tx, task.id, worker.id)
+        claims.commit(tx, task.id, worker.id, 1)
+        tx.execute(schema.workers.delete())
+    status = client.get(f"/api/status/{video_id}", headers=instance.headers("adam")).json()
+    assert [each["node"] for each in status["generation"]["tasks"]] == ["turbine"]
+
+
+def test_an_administrator_sees_what_was_found_and_decided(instance: Instance, client: TestClient) -> None:
+    """What is in the source, and what becomes of it, as the stored facts and the stored plan say."""
+    turned = picture(
+        width=1920, height=1080, rotation=90, scan=Scan.TOP_FIRST, colour=Colour(transfer="smpte2084")
+    )
+    media = source(video=(turned,), audio=(sound(language="deu"),))
+    plan = planning.plan(media, planning.Settings())
+    video_id = uploaded(client)
+    generation_id = instance.video(video_id).current_generation_id
+    assert generation_id is not None
+    adam = instance.headers("adam")
+    before = client.get(f"/api/status/{video_id}", headers=adam).json()["generation"]
+    assert before["found"] is before["decided"] is None
+    with instance.catalog.write() as tx:
+        worker = workers.register(tx, node_id="turbine", slot=0, capacity=1, version="1.0")
+        (task,) = tasks.listing(tx, video_id=video_id)
+        claims.claim(tx, task.id, worker.id)
+        generations.begin(
+            tx,
+            generation_id,
+            plan=plan.to_json(),
+            plan_digest=plan.digest(),
+            tool_fingerprint=None,
+            tracks=(),
+            work_total=1.0,
+            who="worker:w",
+        )
+        claims.commit(tx, task.id, worker.id, 1, result={"media": documents.to_document(media)})
+    shown = client.get(f"/api/status/{video_id}", headers=adam).json()["generation"]
+    (seen,) = shown["found"]["video"]
+    assert (seen["width"], seen["height"], seen["rotation"], seen["frame_rate"]) == (1920, 1080, 90, 25)
+    assert (seen["hdr"], seen["scan"]) == ("pq", "top_first")
+    assert [each["language"] for each in shown["found"]["audio"]] == ["deu"]
+    decided = shown["decided"]
+    assert decided["treatment"] == {"rotate": 90, "deinterlace": True, "tonemap": True}
+    assert [(each["name"], each["max_bitrate"]) for each in decided["rungs"]] == [
+        (rung.name, rung.maxrate) for rung in plan.rungs
+    ]
+    assert decided["grid"]["chunks"] is None
+    assert [each["name"] for each in decided["audio"]] == ["audio-0"]
+    with instance.catalog.write() as tx:
+        generations.record_scan(tx, generation_id, scan="{}", frames_total=100, work_total=1.0)
+        tasks.enqueue(tx, generation_id, [NewTask(TaskKind.TRANSCODE, index) for index in range(3)])
+    grid = client.get(f"/api/status/{video_id}", headers=adam).json()["generation"]["decided"]["grid"]
+    assert (grid["frames"], grid["chunks"]) == (100, 3)
+    assert client.get(f"/api/status/{video_id}").json()["generation"] is None
 
 
 @pytest.mark.parametrize("video_id", ["01kq3v5d2m8r1x9c7b4n6t0hsz", "nothing", "a%00b"])

@@ -256,6 +256,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("losses", sa.Integer(), server_default="0", nullable=False),
         sa.Column("worker_id", sa.String(length=26), nullable=True),
+        sa.Column("node_id", sa.String(length=255), nullable=True),
         sa.Column("message_id", sa.String(length=255), nullable=True),
         sa.Column("error_code", sa.String(length=64), nullable=True),
         sa.Column("error_message", sa.Text(), nullable=True),
