@@ -9,11 +9,11 @@ from penstock.ffmpeg import commands
 from penstock.ffmpeg.inspect import inspect, scan
 from penstock.ffmpeg.run import run
 from penstock.ffmpeg.tools import Tools
-from penstock.video.errors import Cancelled, MediaError
+from penstock.video.errors import Cancelled, MediaError, ToolFailed
 from penstock.video.media import Hdr, Scan
 from penstock.video.plan import Settings, chunks, plan, total_frames
 from tests.media.conftest import Make
-from tests.media.whole import planned
+from tests.media.whole import joined_rungs, planned
 
 SMALL = ("-vf", "scale=320:180", "-c:v", "libx264", "-preset", "ultrafast")
 
@@ -277,3 +277,23 @@ def test_pictures_that_change_size_on_the_way_keep_their_frames(
     both.write_bytes(small.read_bytes() + large.read_bytes())
     work = planned(tools, both)
     assert abs(total_frames(work.plan, work.scan) - 264) <= 2
+
+
+def test_a_source_that_the_machine_cannot_read_is_not_blamed(tools: Tools, tmp_path: Path) -> None:
+    """Trying again may help: the error is of the kind that is retried."""
+    with pytest.raises((ToolFailed, OSError)):
+        inspect(tools, tmp_path / "gone")
+
+
+def test_pictures_that_end_long_before_the_file_does_are_refused(
+    tools: Tools, clips: Path, tmp_path: Path
+) -> None:
+    """Packets are there to the end, but nothing that decodes: the encoder's frames would be missing."""
+    data = bytearray((clips / "bbb_800x640_768kbps_30fps_avc_2b_firstpts_10_sec.mp4").read_bytes())
+    data[len(data) // 4 :] = bytes(byte ^ 0x5A for byte in data[len(data) // 4 :])
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    work = planned(tools, source)
+    with pytest.raises(MediaError) as refused:
+        joined_rungs(tools, work, work.chunks, tmp_path)
+    assert refused.value.code == "media_undecodable"

@@ -66,13 +66,16 @@ def probe(source: Path, packets: int) -> Command:
     )
 
 
-def scan(source: Path) -> Command:
-    """Every packet's stream, times and flags as CSV on standard output; nothing is decoded."""
+def scan(source: Path, plan: Plan) -> Command:
+    """Packets' stream, times and flags as CSV on standard output, then each stream's ticks; nothing is decoded."""
+    # Where each stream has a length of its own to be held against, the others need not be listed: half the time.
+    chosen = () if plan.scan_end is None else ("-select_streams", str(plan.scan_stream))
     return Command(
         "ffprobe",
         (
             *("-v", "error"),
             *_guarded(),
+            *chosen,
             *("-show_entries", "packet=stream_index,pts,dts,duration,flags:stream=index,time_base"),
             *("-of", "csv=p=0"),  # a tenth of JSON's bytes: ten hours are a million packets and more
             _name(source),
@@ -145,9 +148,8 @@ def hash_chunk(source: Path, plan: Plan, chunk: Chunk) -> Command:
 
 def encode_audio(source: Path, plan: Plan, track: AudioTrack, gain: float | None) -> Command:
     """One whole track, one fragment per segment, on pipe 4."""
-    seconds = (
-        track.segment_samples * 1_000_000 // track.sample_rate
-    )  # rounded down: the fragment ends at or after it
+    # Rounded down: the fragment ends at or after it.
+    seconds = track.segment_samples * 1_000_000 // track.sample_rate
     return Command(
         "ffmpeg",
         (
@@ -209,12 +211,8 @@ def poster(source: Path, plan: Plan, *, from_beginning: bool = False) -> Command
             *("-filter_complex", graphs.poster(plan, plan.poster)),
             *("-map", "[v0]"),
             *("-frames:v", "1"),
-            *(
-                "-c:v",
-                "mjpeg",
-                "-q:v",
-                "4",
-            ),  # about 8 % of the bytes of quality 1, and no artefact to be seen
+            # About 8 % of the bytes of quality 1, and no artefact to be seen.
+            *("-c:v", "mjpeg", "-q:v", "4"),
             *_anonymous(),
             *("-f", "image2pipe", f"pipe:{FIRST_OUTPUT_PIPE}"),
         ),
@@ -287,9 +285,8 @@ def compare(source: Path, plan: Plan, chunk: Chunk, rung: Rung, media: Path) -> 
 
 
 def _name(path: Path) -> str:
-    if (
-        not path.is_absolute()
-    ):  # the process runs elsewhere; a caller's mistake must not look like a broken file
+    # The process runs elsewhere; a caller's mistake must not look like a broken file.
+    if not path.is_absolute():
         raise ValueError("Media tools are given absolute paths.")
     return f"file:{path}"
 
@@ -321,9 +318,8 @@ def _chunk_input(source: Path, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
     threads = str(max(rung.threads for rung in plan.rungs))
     seek: tuple[str, ...] = ()
     if chunk.seek is not None:
-        ticks = -(
-            -chunk.seek.numerator * 1_000_000 // chunk.seek.denominator
-        )  # rounded up, or it finds the one before
+        # Rounded up, or it finds the one before.
+        ticks = -(-chunk.seek.numerator * 1_000_000 // chunk.seek.denominator)
         seek = (
             *("-seek_timestamp", "1"),  # an absolute time: what tools take for a file's start time differs
             *("-ss", f"{ticks / 1_000_000:.6f}"),
@@ -332,17 +328,15 @@ def _chunk_input(source: Path, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
     return (
         *_quiet("error"),
         *_progress(),
-        *(
-            "-filter_complex_threads",
-            threads,
-        ),  # pinned like the encoder's: more helps little and takes from others
+        # Pinned like the encoder's: more helps little and takes from others.
+        *("-filter_complex_threads", threads),
         "-copyts",  # absolute times are what makes every chunk land on the same grid
         "-noautorotate",  # the graph turns the picture, as the plan says
-        *(
-            "-reinit_filter",
-            "0",
-        ),  # where the picture's size changes on the way, scale follows; a new graph would restart
+        # Where the picture's size changes on the way, scale follows; a new graph would restart.
+        *("-reinit_filter", "0"),
         *("-threads", threads),  # of the decoder
+        # A damaged stretch is shown as the picture before it, and not the end of the run.
+        *("-max_error_rate", "1"),
         *("-an", "-sn", "-dn"),  # nothing else is decoded
         *seek,
         *_guarded(),
@@ -354,40 +348,26 @@ def _h264(preset: str, grid: Grid, rung: Rung) -> tuple[str, ...]:
     return (
         *("-c:v", "libx264", "-preset", preset, "-profile:v", "high"),
         *("-crf", str(rung.crf)),  # quality where bits allow,
-        *(
-            "-maxrate",
-            str(rung.maxrate),
-            "-bufsize",
-            str(rung.bufsize),
-        ),  # and never more than the rung promises
-        *(
-            "-g",
-            str(grid.gop_frames),
-            "-keyint_min",
-            str(grid.gop_frames),
-        ),  # a keyframe where every rung has one,
+        # And never more than the rung promises.
+        *("-maxrate", str(rung.maxrate), "-bufsize", str(rung.bufsize)),
+        # A keyframe where every rung has one,
+        *("-g", str(grid.gop_frames), "-keyint_min", str(grid.gop_frames)),
         # and nowhere else; nothing refers across it. B-frames as REORDERED_PICTURES counts on.
         *("-bf", "3", "-x264-params", "scenecut=0:open-gop=0:b-pyramid=normal"),
         *("-threads", str(rung.threads)),  # the bytes depend on it
         *("-fps_mode", "passthrough"),  # the graph made the frames; none is to be added or dropped here
-        *(
-            "-enc_time_base",
-            f"{grid.rate.denominator}/{grid.rate.numerator}",
-        ),  # a tick is a frame: nothing to round
+        # A tick is a frame: nothing to round.
+        *("-enc_time_base", f"{grid.rate.denominator}/{grid.rate.numerator}"),
     )
 
 
 def _fragmented_video(grid: Grid) -> tuple[str, ...]:
     return (
         *_anonymous(),
-        *(
-            "-video_track_timescale",
-            str(grid.timescale),
-        ),  # a whole number of ticks per frame, in every chunk the same
-        *(
-            "-use_editlist",
-            "0",
-        ),  # signed composition offsets; fragments.py writes the edit list, alike in every chunk
+        # A whole number of ticks per frame, in every chunk the same.
+        *("-video_track_timescale", str(grid.timescale)),
+        # Signed composition offsets; fragments.py writes the edit list, alike in every chunk.
+        *("-use_editlist", "0"),
         # One fragment per keyframe; frag_discont keeps the grid's own times instead of starting every chunk at 0.
         *("-movflags", "+cmaf+frag_keyframe+frag_discont+skip_trailer"),
         *("-flush_packets", "1"),  # what is complete leaves at once

@@ -13,6 +13,7 @@ from threading import Event
 from penstock.ffmpeg import commands
 from penstock.ffmpeg.outputs import ChunkOutput, EncodedInit, EncodedSegment, EncodedTrack
 from penstock.ffmpeg.progress import Progress
+from penstock.ffmpeg.refusals import Refusal, refused
 from penstock.ffmpeg.run import Finished, run
 from penstock.ffmpeg.tools import Tools
 from penstock.ffmpeg.writing import FramesDiffer, RungWriter, SoundWriter
@@ -21,9 +22,10 @@ from penstock.video.grid import nearest
 from penstock.video.plan import Chunk, Plan
 from penstock.video.tracks import AudioTrack
 
-_TARGET_LUFS = (
-    -16.0
-)  # what streaming services agree on (AES TD1008); the level is set by one gain, dynamics stay
+# What streaming services agree on (AES TD1008). The level is set by one gain; the dynamics stay.
+_TARGET_LUFS = -16.0
+# What decoders say of bad data.
+_DAMAGE = re.compile("Invalid data found when processing input|error while decoding")
 
 
 def encode_chunk(
@@ -47,7 +49,8 @@ def encode_chunk(
     the SHA-256 of each rung's init segment where an earlier chunk has fixed it.
 
     Raises ``Cancelled`` (within a tenth of a second of ``cancel`` being set; all processes are gone then),
-    ``ToolFailed`` with a code: ``frames_missing``, ``init_mismatch``, ``tool_stalled``, ``tool_failed``...
+    ``ToolFailed`` with a code: ``frames_missing``, ``init_mismatch``, ``tool_stalled``, ``tool_failed``...;
+    ``MediaError`` where the source's pictures cannot be decoded to its end.
     """
     assert plan.grid is not None
     writers = [
@@ -83,6 +86,11 @@ def encode_chunk(
     try:
         output = ChunkOutput(tuple(writer.close() for writer in writers))
         _check_origins(plan, chunk, origins.decode("ascii"))
+    except FramesDiffer as error:
+        if finished.status == 0 and _DAMAGE.search(finished.messages):
+            # The tool read all there is and could not decode it: nor will it the next time.
+            raise refused(Refusal.UNDECODABLE, "They end before it does.") from _explained(error, finished)
+        raise _explained(error, finished) from error
     except ToolFailed as error:
         raise _explained(error, finished) from error
     return output
@@ -152,9 +160,8 @@ def _gain(tools: Tools, source: Path, plan: Plan, track: AudioTrack, cancel: Eve
     report = run(tools, commands.measure_loudness(source, plan, track), {}, cancel=cancel).messages
     measured = re.findall(r"I: +(-?\d+\.\d) LUFS", report)
     loudness = float(measured[-1]) if measured else -70.0
-    return (
-        None if loudness <= -70.0 else _TARGET_LUFS - loudness
-    )  # -70 is the gate of the measurement: nothing to hear
+    # -70 is the gate of the measurement: nothing to hear.
+    return None if loudness <= -70.0 else _TARGET_LUFS - loudness
 
 
 def _explained(error: ToolFailed, finished: Finished) -> ToolFailed:

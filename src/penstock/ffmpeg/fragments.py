@@ -18,9 +18,8 @@ from penstock.video.errors import ToolFailed
 _BOX = struct.Struct(">I4s")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
-_MAX_BOX = (
-    256 << 20
-)  # bytes; a fragment of two seconds is far below, so a larger size is a broken length field
+# Bytes; a fragment of two seconds is far below, so a larger size is a broken length field.
+_MAX_BOX = 256 << 20
 _MAX_SAMPLES = 100_000  # in a fragment of some seconds; more is a broken count
 _CONTAINERS = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"})
 _OFFSETS = 0x800  # flag of ``trun``: composition offsets are there (section 8.8.8)
@@ -216,9 +215,8 @@ def _mp4a(descriptors: bytes) -> str:
     offset, indication = 0, 0
     while offset < len(descriptors):
         tag, offset = descriptors[offset], offset + 1
-        while (
-            descriptors[offset] & 0x80
-        ):  # ISO/IEC 14496-1 section 8.3.3: seven bits of the length in each byte
+        # ISO/IEC 14496-1 section 8.3.3: seven bits of the length in each byte.
+        while descriptors[offset] & 0x80:
             offset += 1
         offset += 1
         if tag == 0x03:  # ES_Descriptor: id 2, flags 1; our encoders set no flags
@@ -322,14 +320,12 @@ def _read_trun(trun: bytes, defaults: _Defaults) -> _Run:
 def _with_delay(moof: bytes, trun: bytes, run: _Run, delay: int) -> tuple[bytes, int]:
     """The ``moof`` with every composition offset larger by ``delay``, and by how many bytes it is longer."""
     column = run.columns.index(_OFFSETS) if _OFFSETS in run.columns else None
-    growth = (
-        0 if column is not None else 4 * len(run.samples)
-    )  # nothing reordered so far: there is no such column
+    # Nothing reordered so far: there is no such column.
+    growth = 0 if column is not None else 4 * len(run.samples)
     rows = bytearray()
     for index, sample in enumerate(run.samples):
-        row = run.row.unpack_from(
-            trun, run.rows + index * run.row.size
-        )  # empty where all samples are as the defaults say
+        # Empty where all samples are as the defaults say.
+        row = run.row.unpack_from(trun, run.rows + index * run.row.size)
         offset = sample.composition_offset + delay
         if offset < 0:
             raise FragmentMalformed("The encoder reorders pictures further than the plan allows for.")

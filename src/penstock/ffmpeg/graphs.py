@@ -46,9 +46,8 @@ def on_grid(video: VideoTreatment, grid: Grid, chunk: Chunk, *, still: bool) -> 
     ]
     if video.deinterlace is not Scan.PROGRESSIVE:
         parity = "tff" if video.deinterlace is Scan.TOP_FIRST else "bff"
-        filters.append(
-            f"bwdif=mode=send_frame:parity={parity}:deint=all"
-        )  # before the cut: it looks at neighbours
+        # Before the cut: it looks at neighbours.
+        filters.append(f"bwdif=mode=send_frame:parity={parity}:deint=all")
     filters += [
         # Rounds every time to the grid by itself, the same in every chunk: fps alone rounds relative to start_time.
         f"settb={_ratio(1 / grid.rate)}",
@@ -60,9 +59,8 @@ def on_grid(video: VideoTreatment, grid: Grid, chunk: Chunk, *, still: bool) -> 
         # the last picture is held for a second at most; more is missing means that something is wrong.
         hold = chunk.frames if still else nearest(grid.rate)
         filters.append(f"tpad=stop_mode=clone:stop={hold}")
-    filters.append(
-        f"trim=start_pts={chunk.first_frame}:end_pts={chunk.first_frame + chunk.frames}"
-    )  # ends the run
+    # Ends the run.
+    filters.append(f"trim=start_pts={chunk.first_frame}:end_pts={chunk.first_frame + chunk.frames}")
     return filters
 
 
@@ -130,9 +128,8 @@ def _input(video: VideoTreatment) -> str:
 def _upright(video: VideoTreatment, width: int, height: int) -> list[str]:
     """To the size, colours and orientation that a viewer sees; 8 bit, 4:2:0, square pixels."""
     lying = video.rotation in {90, 270}
-    size = (
-        f"{height}:{width}" if lying else f"{width}:{height}"
-    )  # scaled as it lies, so that fewer pixels are turned
+    # Scaled as it lies, so that fewer pixels are turned.
+    size = f"{height}:{width}" if lying else f"{width}:{height}"
     before, after = video.colour_in, video.colour_out
     if video.tonemap:
         filters = [

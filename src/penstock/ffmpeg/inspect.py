@@ -14,15 +14,15 @@ from penstock.ffmpeg.refusals import Refusal, refused
 from penstock.ffmpeg.run import Finished, run
 from penstock.ffmpeg.sniff import Structure, sniff
 from penstock.ffmpeg.tools import Tools
-from penstock.video.errors import MediaError
+from penstock.video.errors import MediaError, ToolFailed
 from penstock.video.media import SkippedStream, SourceMedia
 from penstock.video.plan import Plan, ScanResult
 
 _SAMPLE = 500  # packets of all streams: five seconds and more of ordinary films, enough to tell 29.97 from 30
-_FEW, _MANY = (
-    2,
-    100,
-)  # pictures: to know the colours; to know whether lines are interlaced where something moves
+# Pictures: to know the colours; to know whether lines are interlaced where something moves.
+_FEW, _MANY = 2, 100
+_KILLED = frozenset(128 + number for number in (6, 7, 9, 11, 15, 25))  # how bubblewrap reports a signal
+_MACHINE = ("Input/output error", "No such file or directory", "Permission denied", "Cannot allocate memory")
 _PATIENCE = 60.0  # seconds for a look at a file's beginning; a healthy one takes a tenth of one
 _MAX_ANSWER = 64 << 20  # bytes of a probe's answer: 64 streams and 500 packets are far below
 
@@ -44,13 +44,19 @@ def inspect(tools: Tools, source: Path, *, cancel: Event | None = None) -> Sourc
     finished = run(tools, commands.probe(source, _SAMPLE), {1: collect}, cancel=cancel, deadline=_PATIENCE)
     if finished.status != 0:
         raise _unreadable(finished, structure)
-    document = json.loads(answer)
-    kinds = {item.get("codec_type") for item in document.get("streams", [])}
-    if structure.truncated and not kinds & {"video", "audio"}:
-        raise refused(
-            Refusal.DAMAGED
-        )  # FFmpeg reads what it can of a broken index, down to streams of no kind
-    media = probe.read(document, size=source.stat().st_size, decodable=tools.decodable, limits=tools.config)
+    try:
+        document = json.loads(answer)
+        media = probe.read(
+            document, size=source.stat().st_size, decodable=tools.decodable, limits=tools.config
+        )
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # A header may say anything: a clock of no ticks, a stream without a number.
+        raise refused(Refusal.DAMAGED) from error
+    except MediaError as error:
+        # FFmpeg reads what it can of an index that was cut short, down to streams of no kind.
+        raise (
+            refused(Refusal.DAMAGED) if structure.truncated and error.code == Refusal.NO_STREAMS else error
+        ) from None
     media = replace(media, truncated=structure.truncated)
     return _with_pictures_seen(tools, source, media, document, cancel) if media.video else media
 
@@ -58,7 +64,7 @@ def inspect(tools: Tools, source: Path, *, cancel: Event | None = None) -> Sourc
 def scan(tools: Tools, source: Path, plan: Plan, *, cancel: Event | None = None) -> ScanResult:
     """Read every packet's head: 10 hours take some seconds. Raises as :func:`inspect`."""
     reader = PacketReader(plan, tools.config.max_packets)
-    finished = run(tools, commands.scan(source), {1: reader.feed}, cancel=cancel)
+    finished = run(tools, commands.scan(source, plan), {1: reader.feed}, cancel=cancel)
     result = reader.result()
     if result is None:
         raise _unreadable(finished, Structure()) if finished.status else refused(Refusal.NO_STREAMS)
@@ -80,8 +86,9 @@ def _with_pictures_seen(
 
     def look(pictures: int, at: Fraction | None) -> probe.Look:
         command = commands.look(source, stream.index, pictures, at=None if at is None else float(at))
-        size = _report_size(pictures)
-        return probe.look(run(tools, command, {}, cancel=cancel, deadline=_PATIENCE, keep=size).messages)
+        finished = run(tools, command, {}, cancel=cancel, deadline=_PATIENCE, keep=_report_size(pictures))
+        _blame_the_machine(finished)
+        return probe.look(finished.messages)
 
     first = look(_FEW, None)
     if first.pictures == 0 and not stream.width and media.audio:
@@ -104,8 +111,19 @@ def _report_size(pictures: int) -> int:
     return 64_000 + pictures * 1_000
 
 
+def _blame_the_machine(finished: Finished) -> None:
+    """Raises ``ToolFailed`` where a run ended for a reason that is not in the file: trying again may help."""
+    if (
+        finished.status < 0
+        or finished.status in _KILLED
+        or any(words in finished.messages for words in _MACHINE)
+    ):
+        raise ToolFailed("A media tool could not read the source, or was killed while it did.")
+
+
 def _unreadable(finished: Finished, structure: Structure) -> MediaError:
     """Why ffprobe could not open a file, from the file's own structure and the tool's words."""
+    _blame_the_machine(finished)
     if structure.mp4 and not structure.moov:
         return refused(Refusal.NO_MOOV)
     if structure.mp4:

@@ -6,9 +6,8 @@ from fractions import Fraction
 from penstock.ffmpeg.refusals import Refusal, refused
 from penstock.video.plan import Plan, ScanResult
 
-_TOLERANCE = Fraction(
-    1
-)  # seconds by which a header may claim more than there is: the last frame's, or sound's, length
+# Seconds by which a header may claim more than there is: the last frame's, or sound's, length.
+_TOLERANCE = Fraction(1)
 
 
 class PacketReader:
@@ -17,7 +16,7 @@ class PacketReader:
     def __init__(self, plan: Plan, max_packets: int) -> None:
         self._plan = plan
         self._max_packets = max_packets
-        self._chosen = plan.video.stream if plan.video else plan.audio[0].stream
+        self._chosen = plan.scan_stream
         self._rest = b""
         self._packets = 0
         self._frames = 0
@@ -25,10 +24,8 @@ class PacketReader:
         self._ends: dict[int, int] = {}
         self._time_bases: dict[int, Fraction] = {}
         self._last = 0  # presentation time of the last frame of the chosen stream
-        self._previous, self._gap = (
-            0,
-            1,
-        )  # of the chosen stream, in ticks: a packet may not say how long it lasts
+        # Of the chosen stream, in ticks: a packet may not say how long it lasts.
+        self._previous, self._gap = 0, 1
 
     def feed(self, data: bytes) -> None:
         """Take in some bytes. Raises ``MediaError`` where there are more packets than accepted."""
@@ -75,9 +72,13 @@ class PacketReader:
         self._ends[stream] = max(self._ends.get(stream, start), start + length)
 
     def _is_short(self) -> bool:
-        if self._plan.duration is None:
+        plan = self._plan
+        if plan.scan_end is not None:
+            return self._ends[self._chosen] * self._time_bases[self._chosen] + _TOLERANCE < plan.scan_end
+        if plan.duration is None:
             return False
+        # The header's one length is that of the longest stream.
         ends = [
             end * self._time_bases[stream] for stream, end in self._ends.items() if stream in self._time_bases
         ]
-        return max(ends) + _TOLERANCE < self._plan.origin + self._plan.duration
+        return max(ends) + _TOLERANCE < plan.origin + plan.duration

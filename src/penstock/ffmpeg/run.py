@@ -33,9 +33,8 @@ _PATIENCE = (
 )
 _READ = 1 << 18  # bytes taken from a pipe at a time
 _PIPE = 1 << 20  # bytes a pipe may hold, so that the encoder runs on while a segment is being stored
-_MESSAGES = (
-    64 << 10
-)  # the last bytes of what a tool complains about; broken files make it complain without end
+# The last bytes of what a tool complains about; broken files make it complain without end.
+_MESSAGES = 64 << 10
 _ENVIRONMENT = {
     "LC_ALL": "C",
     "TZ": "UTC",

@@ -109,8 +109,7 @@ def _cap(pixels: int, rate: Fraction) -> int:
     It grows with the pixels to the power 3/4 (detail per pixel falls with size) and with the square root of rates above
     30 (neighbouring frames resemble each other more).
     """
-    size = (
-        math.sqrt(math.sqrt(pixels / _REFERENCE_PIXELS)) ** 3
-    )  # roots are exact to the last bit on every machine
+    # Roots are exact to the last bit on every machine.
+    size = math.sqrt(math.sqrt(pixels / _REFERENCE_PIXELS)) ** 3
     speed = math.sqrt(max(1.0, float(rate / _REFERENCE_FPS)))
     return max(100_000, round(_REFERENCE_BITS * 1.2 * size * speed / 10_000) * 10_000)

@@ -77,6 +77,9 @@ class Plan:
     container: str  # the source's demuxer
     origin: Fraction  # seconds on the source's clock that become zero: the earliest start of any chosen track
     duration: Fraction | None  # seconds after ``origin`` as the header claims; None: only the scan will tell
+    scan_stream: int  # index of the stream whose packets the scan counts: the pictures, else the first sound
+    # Seconds on the source's clock where its own header ends it; None: it does not say.
+    scan_end: Fraction | None
     still: bool  # one picture, held for one segment
     preset: str  # the encoder's
     grid: Grid | None
@@ -141,9 +144,8 @@ class Chunk:
     frames: int  # what every rung must contain, no more and no less
     first_segment: int  # its number, from 1
     segments: int
-    seek: (
-        Fraction | None
-    )  # seconds on the source's clock of the keyframe to start decoding at; None: from the beginning
+    # Seconds on the source's clock of the keyframe to start decoding at; None: from the beginning.
+    seek: Fraction | None
     last: bool  # nothing follows; the source's last picture may have to be held for its rounding
 
 
@@ -151,6 +153,7 @@ def plan(media: SourceMedia, settings: Settings) -> Plan:
     """The plan for a source. A source without any video or audio stream has none: the probe refuses it."""
     picture = media.video[0] if media.video else None
     origin = min([stream.start for stream in media.video[:1]] + [stream.start for stream in media.audio])
+    counted = picture or media.audio[0]
     grid = (
         grids.choose(
             picture,
@@ -173,6 +176,8 @@ def plan(media: SourceMedia, settings: Settings) -> Plan:
         container=media.container,
         origin=origin,
         duration=None if end is None else max(end - origin, Fraction(0)),
+        scan_stream=counted.index,
+        scan_end=None if counted.duration is None else counted.start + counted.duration,
         still=media.still,
         preset=_PRESETS[settings.profile],
         grid=grid,
@@ -210,9 +215,8 @@ def total_frames(plan: Plan, scan: ScanResult) -> int:
         nearest((ticks * scan.time_base - plan.grid.video_origin) * plan.grid.rate)
         for ticks in (scan.last, scan.end)
     )
-    return max(
-        last + 1, end
-    )  # every picture is shown for a frame at least: FLV and Matroska may claim a tick
+    # Every picture is shown for a frame at least: FLV and Matroska may claim a tick.
+    return max(last + 1, end)
 
 
 def duration(plan: Plan, scan: ScanResult) -> Fraction:

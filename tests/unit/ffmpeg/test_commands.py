@@ -20,7 +20,7 @@ def every_command() -> list[Command]:
     """One of each that opens a source."""
     return [
         commands.probe(SOURCE, 10),
-        commands.scan(SOURCE),
+        commands.scan(SOURCE, PLAN),
         commands.look(SOURCE, 0, 2),
         commands.look(SOURCE, 0, 2, at=1.5),
         commands.encode_chunk(SOURCE, PLAN, CHUNK),

@@ -37,7 +37,7 @@ def test_packets_are_read_however_the_pipe_cuts_them(cuts: list[int]) -> None:
 
 def test_a_header_that_claims_more_than_a_second_more_is_called_out() -> None:
     """All streams together end early: the file was cut."""
-    reader = PacketReader(replace(short(), duration=Fraction(2)), 100)
+    reader = PacketReader(replace(short(), scan_end=Fraction(2)), 100)
     reader.feed(LISTED)
     assert reader.result() == replace(FOUND, truncated=True)
 
