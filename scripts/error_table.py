@@ -1,7 +1,7 @@
 """Writes docs/errors.md: every error code with its status and meaning, read from the code that raises it.
 
 A class of the error tree contributes its own code and the first sentence of its docstring; a raise that names a more
-precise code contributes the text it raises with. `--check` fails when the file differs from what would be written.
+precise code contributes the text it raises with; so does the table of reasons for which a source is refused. `--check` fails when the file differs from what would be written.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def page(source: Path = SOURCE) -> str:
     kinds = error_classes(modules)
     rows = {(kind.code, kind.status): kind.meaning for kind in reversed(kinds.values())}
     for module in modules:
-        for code, status, meaning in raised(module, kinds):
+        for code, status, meaning in (*raised(module, kinds), *refusals(module, kinds)):
             rows.setdefault((code, status), meaning)
     lines = [
         f"| `{code}` | {status} | {meaning} |"
@@ -80,6 +80,25 @@ def raised(module: ast.Module, kinds: dict[str, Kind]) -> Iterator[tuple[str, in
         for keyword in node.keywords:
             if keyword.arg == "code" and isinstance(keyword.value, ast.Constant) and node.args:
                 yield str(keyword.value.value), kind.status, _text(node.args[0])
+
+
+def refusals(module: ast.Module, kinds: dict[str, Kind]) -> Iterator[tuple[str, int, str]]:
+    """Code, status and text of every refusal of a source: an enumeration of codes and a dictionary of what is said."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef) and node.name == "Refusal":
+            codes = {
+                item.targets[0].id: item.value.value
+                for item in node.body
+                if isinstance(item, ast.Assign)
+                and isinstance(item.targets[0], ast.Name)
+                and isinstance(item.value, ast.Constant)
+            }
+            said = [table for table in ast.walk(module) if isinstance(table, ast.Dict)]
+            for key, value in (
+                (key, value) for table in said for key, value in zip(table.keys, table.values, strict=True)
+            ):
+                if isinstance(key, ast.Attribute) and key.attr in codes:
+                    yield str(codes[key.attr]), kinds["MediaError"].status, _text(value)
 
 
 def _kind(node: ast.ClassDef, parent: Kind) -> Kind:
