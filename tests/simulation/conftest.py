@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
-from penstock.catalog import Catalog, CatalogConfig
-from penstock.catalog.database import open_engine
+from penstock.catalog import Catalog
 from tests.servers.databases import sqlite_template
+from tests.simulation.simulation import hurried
 
 __all__ = ["sqlite_template"]
 
@@ -28,12 +27,6 @@ def folder() -> Iterator[Path]:
 def catalog(folder: Path, sqlite_template: Path) -> Iterator[Catalog]:
     """An empty catalog on SQLite."""
     shutil.copy(sqlite_template, folder / "catalog.db")
-    engine = open_engine(CatalogConfig(f"sqlite:///{folder}/catalog.db"))
-
-    @event.listens_for(engine, "connect")
-    def _hurry(connection: object, _record: object) -> None:
-        connection.execute("PRAGMA synchronous=OFF")  # type: ignore[attr-defined]  # the driver's connection
-
-    catalog = Catalog(engine)
+    catalog = hurried(folder)
     yield catalog
     catalog.close()

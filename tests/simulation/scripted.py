@@ -43,18 +43,42 @@ class Script:
         return documents.dumps(self).encode()
 
 
-class ScriptedMedia(Media):
-    """Deterministic and immediate. ``step`` is called between segments: there a test may do anything, or raise."""
+def breaking(*operations: str) -> Callable[[str], None]:
+    """For ``begun``: these operations never come out."""
 
-    def __init__(self, fingerprint: str = "scripted", *, step: Callable[[], None] = lambda: None) -> None:
+    def begun(operation: str) -> None:
+        if operation in operations:
+            raise ToolFailed("The script says that it breaks.")
+
+    return begun
+
+
+class ScriptedMedia(Media):
+    """Deterministic and immediate.
+
+    A test may do anything, or raise, where it is called back: ``step`` between segments, ``begun`` and ``ended`` with the
+    name of each operation.
+    """
+
+    def __init__(
+        self,
+        fingerprint: str = "scripted",
+        *,
+        step: Callable[[], None] = lambda: None,
+        begun: Callable[[str], None] = lambda _: None,
+        ended: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.fingerprint = fingerprint
         self.step = step
+        self.begun = begun
+        self.ended = ended
         self.encoded: list[
             tuple[str, int]
         ] = []  # (source, chunk index) of every run that was brought to its end
 
     def inspect(self, source: Path, *, cancel: Event) -> SourceMedia:
         """The facts, as the header claims them."""
+        self.begun("inspect")
         script = _read(source)
         _check(cancel)
         if script.refused:
@@ -106,6 +130,7 @@ class ScriptedMedia(Media):
 
     def scan(self, source: Path, plan: Plan, *, cancel: Event) -> ScanResult:
         """The facts as they are."""
+        self.begun("scan")
         script = _read(source)
         self.step()
         _check(cancel)
@@ -132,6 +157,7 @@ class ScriptedMedia(Media):
         cancel: Event,
     ) -> ChunkOutput:
         """Rungs interleaved, segment by segment; a chunk beyond the source's true end lacks frames."""
+        self.begun("chunk")
         script = _read(source)
         assert plan.grid is not None
         inits: dict[str, EncodedInit] = {}
@@ -145,7 +171,9 @@ class ScriptedMedia(Media):
             on_init(inits[rung.name])
         for number in range(chunk.first_segment, chunk.first_segment + chunk.segments):
             first = (number - 1) * plan.grid.segment_frames
-            frames = min(plan.grid.segment_frames, chunk.first_frame + chunk.frames - first)
+            rest = chunk.first_frame + chunk.frames - first
+            ends = number == chunk.first_segment + chunk.segments - 1
+            frames = rest if ends else plan.grid.segment_frames
             if first + frames > script.frames:
                 raise ToolFailed("The source ended early.", code="frames_missing")
             self.step()
@@ -164,6 +192,7 @@ class ScriptedMedia(Media):
                 made[rung.name].append(segment)
                 on_segment(segment)
             on_progress((number - chunk.first_segment + 1) / chunk.segments)
+        self.ended("chunk")
         self.encoded.append((script.name, chunk.index))
         return ChunkOutput(
             tuple(EncodedTrack(inits[name], tuple(segments)) for name, segments in made.items())
@@ -182,6 +211,7 @@ class ScriptedMedia(Media):
         cancel: Event,
     ) -> EncodedTrack:
         """Segments of whole AAC frames up to the true end of the source."""
+        self.begun("audio")
         script = _read(source)
         init = _init(scratch, track.name, f"{plan.digest()} {track}", track.sample_rate, "mp4a.40.2")
         on_init(init)
@@ -199,10 +229,12 @@ class ScriptedMedia(Media):
             made.append(segment)
             on_segment(segment)
             on_progress((first + frames) / total)
+        self.ended("audio")
         return EncodedTrack(init, tuple(made))
 
     def poster(self, source: Path, plan: Plan, scratch: Path, *, cancel: Event) -> MadeFile:
         """A still."""
+        self.begun("poster")
         self.step()
         _check(cancel)
         return _file(scratch, "poster.jpg", f"{_read(source)} poster".encode(), "image/jpeg")
@@ -211,6 +243,7 @@ class ScriptedMedia(Media):
         self, source: Path, plan: Plan, track: CaptionsTrack, scratch: Path, *, cancel: Event
     ) -> MadeFile:
         """A text."""
+        self.begun("captions")
         self.step()
         _check(cancel)
         return _file(scratch, f"{track.name}.vtt", f"WEBVTT\n\n{_read(source)}".encode(), "text/vtt")

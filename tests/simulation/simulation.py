@@ -15,9 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, event, update
 
-from penstock.catalog import Catalog, generations, schema, videos
+from penstock.catalog import Catalog, CatalogConfig, generations, schema, videos
+from penstock.catalog.database import open_engine
 from penstock.catalog.words import TaskState
 from penstock.processing.config import ProcessingConfig
 from penstock.storage.local import LocalStore
@@ -49,6 +50,17 @@ def repeatable(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr("penstock.processing.tasks.storing.ThreadPoolExecutor", InlineExecutor)
 
 
+def hurried(folder: Path) -> Catalog:
+    """The catalog of a folder, on a database that does not wait for the disk: processes are broken here, not machines."""
+    engine = open_engine(CatalogConfig(f"sqlite:///{folder}/catalog.db"))
+
+    @event.listens_for(engine, "connect")
+    def _hurry(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    return Catalog(engine)
+
+
 class InlineExecutor:
     """In place of a thread: what is submitted is done at once."""
 
@@ -69,25 +81,27 @@ class InlineExecutor:
         """Nothing is left to do."""
 
 
-class _Records(Catalog):
+class SteppedRecords(Catalog):
     """A catalog whose transactions are steps."""
 
     step: Callable[[], None]
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
+        """See the base."""
         self.step()
         with super().write() as tx:
             yield tx
         self.step()
 
 
-class _Outputs(LocalStore):
+class SteppedOutputs(LocalStore):
     """A store whose writes are steps."""
 
     step: Callable[[], None]
 
     def put(self, key: str, data: Payload) -> ObjectInfo:
+        """See the port."""
         self.step()
         info = super().put(key, data)
         self.step()
@@ -111,8 +125,8 @@ class Simulation:
             delete_grace=0.0,
         )
         self.workshop = Workshop(folder, catalog, config=config)
-        self._records = _Records(catalog.engine)
-        self._outputs = _Outputs(folder / "outputs")
+        self._records = SteppedRecords(catalog.engine)
+        self._outputs = SteppedOutputs(folder / "outputs")
         self._media = ScriptedMedia()
         for each in (self._records, self._outputs, self._media):
             each.step = self._step

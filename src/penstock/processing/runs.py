@@ -64,14 +64,14 @@ class Runs:
         """From here on it takes its place, and heartbeats watch its claim."""
         with self._changed:
             self._runs[run.task.id] = run
-            metrics.slots_busy.labels(run.lane).inc()
+            self._count()
 
     def remove(self, run: Run) -> None:
         """Its thread is done with it, whatever came of it."""
         with self._changed:
             if self._runs.get(run.task.id) is run:
                 del self._runs[run.task.id]
-                metrics.slots_busy.labels(run.lane).dec()
+                self._count()
             self._changed.notify_all()
 
     def now(self) -> list[Run]:
@@ -96,6 +96,11 @@ class Runs:
         """Calls every run off."""
         for run in self.now():
             run.stop(reason)
+
+    def _count(self) -> None:
+        busy = Counter(run.lane for run in self._runs.values())
+        for lane in self.places:
+            metrics.slots_busy.labels(lane).set(busy[lane])
 
     def wait_idle(self, timeout: float) -> bool:
         """Whether no run is left within ``timeout`` seconds."""

@@ -1,0 +1,107 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from penstock.catalog import Catalog, schema
+from penstock.catalog.words import TaskState
+from penstock.processing.config import ProcessingConfig
+from penstock.video.lifecycle import VideoState
+from tests.simulation import invariants
+from tests.simulation.invariants import Reader
+from tests.simulation.scripted import Script, ScriptedMedia
+from tests.simulation.simulation import Death, SteppedOutputs, SteppedRecords, hurried, repeatable
+from tests.simulation.workshop import Room, Workshop
+
+_SCRIPT = Script("clip", frames=110, header_frames=110)
+_PARTS = 4  # of the walk, so that several processors share it
+
+
+class Walk:
+    """One process that dies at the n-th step, and its successor in the same slot."""
+
+    def __init__(self, folder: Path, catalog: Catalog, *, death_at: int | None) -> None:
+        config = ProcessingConfig(
+            node="node-1", run_folder=folder, scratch_folder=folder, retry_base=0.0, publish_interval=0.0
+        )
+        self.workshop = Workshop(folder, catalog, config=config)
+        self.records = SteppedRecords(catalog.engine)
+        self.outputs = SteppedOutputs(folder / "outputs")
+        self.media = ScriptedMedia()
+        for each in (self.records, self.outputs, self.media):
+            each.step = self.step
+        self.steps = 0
+        self._death_at = death_at
+
+    def step(self) -> None:
+        """Between any two things that last."""
+        self.steps += 1
+        if self.steps == self._death_at:
+            raise Death
+
+    def room(self) -> Room:
+        """The process in its slot, or its successor."""
+        return self.workshop.room(self.media, slot=0, outputs=self.outputs, catalog=self.records)
+
+    def run(self) -> str:
+        """Everything from the upload to ``ready`` and clean, with a restart wherever the process died."""
+        video_id = self.workshop.upload(_SCRIPT.to_bytes())
+        reader: Reader | None = None
+        while True:
+            try:
+                room = self.room()
+                room.reaper.sweep()
+                room.work()
+                room.publisher.sweep()
+                with self.workshop.catalog.write() as tx:  # as if time had passed
+                    tx.execute(update(schema.garbage).values(not_before=0))
+                while room.collector.sweep():
+                    pass
+                break
+            except Death:
+                generation_id = self.workshop.video(video_id).current_generation_id
+                assert generation_id is not None
+                reader = reader or Reader(self.workshop, video_id, generation_id)
+                reader.look()
+        if reader is not None:
+            reader.look()
+        return video_id
+
+
+def test_a_walk_without_a_death_reaches_ready(folder: Path, catalog: Catalog) -> None:
+    """The walk is worth taking: it has many steps, and every task is done once."""
+    walk = Walk(folder, catalog, death_at=None)
+    video_id = walk.run()
+    invariants.check_ready(walk.workshop, video_id)
+    assert walk.steps > 60
+    assert {task.attempt for task in walk.workshop.tasks(video_id)} == {1}
+
+
+@pytest.mark.parametrize("part", range(_PARTS))
+def test_a_death_at_any_step_loses_nothing(
+    part: int, folder: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between bytes, object, record and ring: the successor finishes, does nothing twice and leaves nothing over."""
+    repeatable(monkeypatch, part)
+    step = part + 1
+    while True:
+        here = folder / str(step)
+        here.mkdir()
+        shutil.copy(sqlite_template, here / "catalog.db")
+        mine = hurried(here)
+        walk = Walk(here, mine, death_at=step)
+        video_id = walk.run()
+        invariants.check_ready(walk.workshop, video_id)
+        invariants.check_history(walk.workshop, video_id)
+        tasks = walk.workshop.tasks(video_id)
+        assert {task.state for task in tasks} == {TaskState.DONE}
+        assert sum(task.losses for task in tasks) <= 1
+        assert sum(task.failures for task in tasks) == 0
+        invariants.check_collected(walk.workshop, [video_id])
+        assert walk.workshop.video(video_id).state is VideoState.READY
+        mine.close()
+        if walk.steps < step:
+            break  # the walk is shorter than that: no process died
+        step += _PARTS
+    assert step > 60

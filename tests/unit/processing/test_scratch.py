@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+
+from penstock.processing.scratch import Scratch
+
+
+def test_an_attempts_folder_ends_with_it(tmp_path: Path) -> None:
+    """Whether it succeeds or raises, nothing stays."""
+    scratch = Scratch(tmp_path, 0)
+    with scratch.attempt("task", 1) as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "file").write_bytes(b"x")
+    with pytest.raises(FileExistsError), scratch.attempt("task", 2) as folder:
+        folder.mkdir()
+    assert list(scratch.folder.iterdir()) == []
+
+
+def test_a_start_clears_what_a_dead_process_left_in_its_slot_alone(tmp_path: Path) -> None:
+    """The slot's lock is held, so its folder belongs to nobody alive; the neighbour's is not touched."""
+    for slot in (0, 1):
+        left = tmp_path / str(slot) / "task.1"
+        left.mkdir(parents=True)
+        (left / "segment").write_bytes(b"x")
+    scratch = Scratch(tmp_path, 0)
+    assert list(scratch.folder.iterdir()) == []
+    assert (tmp_path / "1" / "task.1" / "segment").exists()
+    assert scratch.free_bytes() > 0
