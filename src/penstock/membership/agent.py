@@ -75,7 +75,7 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._departed = asyncio.Event()
         self._joined: dict[int, asyncio.Future[NodeId]] = {}
-        self._unsaved = False
+        self._unsaved = asyncio.Event()
         self.boot = 0  # the epoch at which this process started
         self.stopped = False
 
@@ -301,7 +301,7 @@ class Agent:
     def _note(self, change: Change) -> None:
         event = self.history.add(change)
         record = event.record
-        self._unsaved = True
+        self._unsaved.set()
         metrics.changes.labels(event.kind).inc()
         log.info(
             "member_changed",
@@ -334,11 +334,11 @@ class Agent:
 
     async def _save_regularly(self) -> None:
         while True:
+            await self._unsaved.wait()
+            self._unsaved.clear()
+            records, now = list(self.core.members), self.clock
+            await asyncio.to_thread(self._state.save, records, now)
             await asyncio.sleep(self.config.snapshot_interval)
-            if self._unsaved:
-                self._unsaved = False
-                records, now = list(self.core.members), self.clock
-                await asyncio.to_thread(self._state.save, records, now)
 
     def _advertised(self, known_seeds: list[Address]) -> Address:
         host, port = self._transport.address

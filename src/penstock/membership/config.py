@@ -124,8 +124,9 @@ class MembershipConfig:
     """TCP port of the control interface on 127.0.0.1 instead; each request then needs the token that the first start
     writes to ``control.token`` in ``folder``."""
 
-    snapshot_interval: float = 5.0
-    """Seconds between two writes of what is known, while it changes. What is lost by a crash is learned again."""
+    snapshot_interval: float = 2.0
+    """Least seconds between two writes of what is known. The first change after a quiet time is written at once: a node
+    that just met its first peer can find it again after a crash."""
 
     leave_timeout: float = 5.0
     """Most seconds that leaving may take before the process ends anyway; the others then find it dead instead."""

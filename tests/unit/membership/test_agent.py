@@ -339,3 +339,14 @@ def test_an_empty_name_is_refused(tmp_path: Path) -> None:
     for name in ("", "n" * 129):
         with pytest.raises(InvalidInput):
             Agent(replace(cluster.config("a"), name=name), NetworkTransport("127.0.0.1", 0))
+
+
+def test_the_first_peer_met_is_on_disk_at_once(go: Go) -> None:
+    """A crash right after joining does not leave a node without anybody to ask."""
+
+    async def scenario(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        await cluster.start("b", "a")
+        await until((a.config.folder / "members").exists)
+
+    go(scenario)
