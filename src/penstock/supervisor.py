@@ -9,7 +9,6 @@ child reads the end of the stream and ends itself as on SIGTERM. So nothing is l
 """
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -38,12 +37,6 @@ class AlreadyRunning(ConfigurationError):
     """Another ``up`` holds the data folder. Nothing was started."""
 
     code = "already_running"
-
-
-class PortBusy(ConfigurationError):
-    """Something listens on the address already. Nothing was started."""
-
-    code = "port_busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,35 +100,6 @@ class DataLock:
     def release(self) -> None:
         """Gives up this process's share of the lock."""
         os.close(self.fd)
-
-
-def listen(host: str, port: int, *, backlog: int, remedy: str) -> socket.socket:
-    """A listening TCP socket; port 0 lets the system choose. Raises :class:`PortBusy`, whose text ends with ``remedy``."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise ConfigurationError(
-            f"The address to listen on, '{host}', is not known here: {error.strerror}."
-        ) from error
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # A port in TIME_WAIT after a restart is free; one that is listened on is not (no SO_REUSEPORT).
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(backlog)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortBusy(f"Port {port} on {host} is in use. {remedy}") from None
-        if error.errno == errno.EACCES:
-            raise PortBusy(f"Port {port} needs privileges that this user lacks. {remedy}") from None
-        raise ConfigurationError(
-            f"Cannot listen on {host} port {port}: {error.strerror}. {remedy}"
-        ) from error
-    listener.setblocking(False)
-    return listener
 
 
 class Control:
@@ -253,6 +217,7 @@ class Supervisor:
                 self._on_control(key.data)
         for child in self._children:
             self._reap(child)
+        _bury_orphans({child.process.pid for child in self._children if child.process is not None})
         now = time.monotonic()
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_all()
@@ -305,7 +270,8 @@ class Supervisor:
             log.info("process_ready", process=child.spec.name)
             if not self._announced and all(each.ready for each in self._children):
                 self._announced = True
-                self._on_ready()
+                with contextlib.suppress(BrokenPipeError):  # whoever read the first line may have gone since
+                    self._on_ready()
 
     def _close_control(self, child: _Child) -> None:
         if child.control is not None:
@@ -347,6 +313,20 @@ class Supervisor:
                 signal.signal(number, handler)
             receiver.close()
             sender.close()
+
+
+def _bury_orphans(known: set[int]) -> None:
+    """Takes leave of ended processes that are not our children's business any more.
+
+    As the first process of a container we inherit whatever a killed child leaves, and nobody else would reap it.
+    """
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13, where we are never the first process
+        return
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in known:
+                return  # the next step reaps it with its status
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def _wait_for_lock(fd: int, patience: float) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ from penstock.client.models import Status, Video
 from scripts import playback
 from tests.cluster.running import Platform
 
+pytestmark = pytest.mark.xdist_group("one-video")  # one platform serves all tests of this file
+
 FRAMES = 132  # of the clip, 25 in a second
 RUNGS = {"240p", "360p", "480p", "720p"}
 

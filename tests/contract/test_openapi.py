@@ -14,6 +14,8 @@ from schemathesis.core.result import Ok
 from penstock.client import Client
 from tests.cluster.running import Platform
 
+pytestmark = pytest.mark.xdist_group("openapi")  # one platform serves all tests of this file
+
 load_all_checks()
 _CHECKS: list[Any] = CHECKS.get_by_names(
     [

@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from penstock.supervisor import AlreadyRunning, DataLock, PortBusy, listen
+from penstock.supervisor import AlreadyRunning, DataLock
 
 PATIENCE = 30.0  # seconds; how long a condition may take on a busy machine before the test fails
 
@@ -28,6 +27,10 @@ with (folder / name).open("a") as starts:
     starts.write(f"{os.getpid()}\\n")
 if mode == "broken":
     sys.exit(7)
+if mode == "parent":
+    import subprocess
+    with (folder / "grandchildren").open("a") as known:
+        known.write(f"{subprocess.Popen(['sleep', '0.5']).pid}\\n")
 Control(control).ready()
 while not ended.wait(0.05):
     pass
@@ -35,10 +38,13 @@ while not ended.wait(0.05):
 """
 
 PARENT = """
-import json, os, sys
+import ctypes, json, os, sys
 from pathlib import Path
 from penstock.supervisor import DataLock, Policy, ProcessSpec, Supervisor
 folder, modes = Path(sys.argv[1]), json.loads(sys.argv[2])
+if "parent" in modes.values():
+    PR_SET_CHILD_SUBREAPER = 36  # as the first process of a container is for all below it
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 lock = DataLock.acquire(folder / "run" / "up.lock", holder={"pid": os.getpid(), "url": "http://here"}, patience=20)
 specs = [
     ProcessSpec(name, (sys.executable, str(folder / "child.py"), str(folder), name, mode), os.environ, (lock.fd,))
@@ -182,6 +188,15 @@ def test_children_die_with_their_parent_and_free_the_folder(family: Family) -> N
     eventually(lambda: len(family.pids("a")) == 2)
 
 
+def test_what_a_killed_child_leaves_is_reaped(family: Family) -> None:
+    """As the first process of a container, the supervisor inherits grandchildren; none of them stays as a zombie."""
+    family.start(a="parent")
+    eventually(family.ready)
+    grandchild = int((family.folder / "grandchildren").read_text().split()[0])
+    os.kill(family.pids("a")[0], signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{grandchild}").exists())
+
+
 def test_an_orphan_keeps_the_folder_locked(tmp_path: Path) -> None:
     """The lock is free only when the last process that holds it is gone, not when the first one dies."""
     path = tmp_path / "run" / "up.lock"
@@ -201,18 +216,3 @@ def test_the_second_on_one_folder_is_told_who_the_first_is(tmp_path: Path) -> No
     with pytest.raises(AlreadyRunning, match=rf"process {os.getpid()}, at http://127.0.0.1:8800"):
         DataLock.acquire(path, holder={}, patience=3600)
     first.release()
-
-
-def test_a_busy_port_is_refused_with_the_remedy() -> None:
-    """Two listeners never share a port, and the text says what to do."""
-    with (
-        listen("127.0.0.1", 0, backlog=8, remedy="") as first,
-        pytest.raises(PortBusy, match=r"in use\. Choose another with --port"),
-    ):
-        listen("127.0.0.1", first.getsockname()[1], backlog=8, remedy="Choose another with --port.")
-
-
-def test_a_listener_accepts_over_ipv6_too() -> None:
-    """An IPv6 address works like any other."""
-    with listen("::1", 0, backlog=8, remedy="") as server:
-        socket.create_connection(server.getsockname()[:2]).close()

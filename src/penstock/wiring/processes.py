@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from penstock import supervisor, telemetry
+from penstock import telemetry
 from penstock.settings import Settings
 from penstock.video.errors import ConfigurationError
+from penstock.wiring import listening
 
 if TYPE_CHECKING:
     from penstock.membership.config import MembershipConfig
@@ -68,7 +69,7 @@ def _describe(service: str, settings: Settings) -> None:
 
 def listen(settings: Settings) -> socket.socket:
     """The socket that the settings name, listening."""
-    return supervisor.listen(settings.bind, settings.port, backlog=BACKLOG, remedy=PORT_REMEDY)
+    return listening.listen(settings.bind, settings.port, backlog=BACKLOG, remedy=PORT_REMEDY)
 
 
 def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: Callable[[], None]) -> None:
@@ -76,7 +77,9 @@ def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: C
 
     settings = parts.settings
     url = settings.public_url or settings.address(listener.getsockname()[1])
-    if service != "streaming":  # which has no records
+    if service == "streaming":  # which has no records, and signs nothing
+        first_start.require_signing_keys(settings)
+    else:
         first_start.prepare_records(parts)
     makers: Mapping[str, Callable[[Parts], ASGIApp]] = {
         "web": apps.web,

@@ -9,6 +9,7 @@ import pytest
 from penstock.access.principals import ALL_SCOPES, Role
 from penstock.catalog import Catalog, accounts
 from penstock.settings import Settings
+from penstock.video.errors import ConfigurationError
 from penstock.web_api.authentication import principal_of
 from penstock.web_api.key_store import catalog_lookup
 from penstock.wiring import first_start
@@ -22,6 +23,16 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     first_start.make_folders(settings)
     with closing(Parts(settings)) as parts:
         yield parts
+
+
+def test_who_only_verifies_waits_for_the_keys_of_who_signs(parts: Parts) -> None:
+    """Keys of its own would refuse every playback address, so it says what is missing and makes nothing."""
+    with pytest.raises(ConfigurationError, match="PENSTOCK_KEYRING") as refused:
+        first_start.require_signing_keys(parts.settings)
+    assert refused.value.code == "keyring_missing"
+    assert not parts.settings.access.keyring_path.exists()
+    parts.keyring.signing_key()
+    first_start.require_signing_keys(parts.settings)
 
 
 def key_of(parts: Parts) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from penstock.supervisor import listen
+from penstock.wiring.listening import listen
 
 # Serves on an inherited socket: a page, a slow answer, an endless stream of events, a file by path.
 PROGRAM = """
