@@ -58,7 +58,8 @@ class Instance:
         self.folder = folder
         self.log = folder / "penstock.log"
         environment = {
-            **os.environ,
+            # A user's own settings are for the user's own instance.
+            **{name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")},
             "PENSTOCK_DATA": str(folder / "data"),
             "PENSTOCK_LOG_FILE": str(self.log),
             "PENSTOCK_PORT": os.environ.get("PENSTOCK_PORT", "0"),
