@@ -53,7 +53,7 @@ from penstock.membership.messages import (
     Summaries,
 )
 from penstock.membership.node import Identity, Node
-from penstock.membership.precedence import State
+from penstock.membership.precedence import Order, State
 from penstock.membership.probing import Prober
 from penstock.membership.reviving import Reviver
 from penstock.membership.sync import Synchroniser
@@ -155,6 +155,10 @@ class Core:
             self._synchroniser.fetch(source, lacking)
 
     def _news(self, source: Address, news: News, lacking: list[NodeId]) -> None:
+        held = self.get(news.node)
+        order = Order(news.epoch, news.incarnation)
+        if held is not None and held.node != self.node.id and held.covers(order, news.state):
+            return
         reason = "heard by gossip" if news.state is State.ALIVE else "accusation heard by gossip"
         claim = news.claim
         changed = self.beliefs.hear(claim, reason, source=source)

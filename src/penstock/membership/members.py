@@ -68,6 +68,17 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         """Alive or suspect: it is probed, gossiped to and counted."""
         return self.state <= State.SUSPECT
 
+    def covers(self, order: Order, state: State) -> bool:
+        """True where a statement of this order and state can tell nothing new, not even another accuser.
+
+        Most news heard is old; this says so before anything else is done with it.
+        """
+        if order > self.order or (order == self.order and state > self.state):
+            return False
+        if state is State.ALIVE:
+            return order <= self.contact.order and order <= self.metadata.order
+        return order < self.order or state is not State.SUSPECT or self.state is not State.SUSPECT
+
 
 class Change(msgspec.Struct, frozen=True, gc=False):
     """A record replaced by another. ``before`` is None for a new member, ``after`` for a forgotten one."""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.membership.members import Address, Claim, Contact, Members, Metadata, Record, merge
-from penstock.membership.precedence import Order, State
+from penstock.membership.precedence import Order, State, Verdict
 from tests.unit.membership.puppet import node_id, record
 
 orders = st.builds(Order, st.integers(1, 3), st.integers(0, 3))
@@ -138,3 +138,24 @@ def test_the_count_is_of_present_members_and_this_node() -> None:
     assert members.count == 4
     members.forget(node_id(1))
     assert len(members) == 5
+
+
+@given(st.lists(claims, min_size=1, max_size=6), claims)
+def test_what_is_covered_would_change_nothing(said: list[Claim], later: Claim) -> None:
+    """The quick look at old news agrees with the merge: what it drops could not have changed the record."""
+    held = held_after(*said)
+    alive = later.state is State.ALIVE
+    news = Claim(
+        later.node,
+        later.order,
+        later.state,
+        later.by,
+        Contact(later.order, "n", Address("h", 1)) if alive else None,
+        Metadata(later.order, b"") if alive else None,
+    )
+    if held.covers(later.order, later.state):
+        merged, verdict = merge(held, news, 9.0)
+        assert verdict is Verdict.KEEP
+        assert merged is not None
+        assert (merged.order, merged.state) == (held.order, held.state)
+        assert (merged.contact.order, merged.metadata.order) == (held.contact.order, held.metadata.order)
