@@ -5,13 +5,14 @@ PY := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench soak format lock servers environment environment-dev
+.PHONY: help demo members-demo up test check bench soak format lock servers environment environment-dev
 
 help:  ## say what can be done here
 	@echo 'Penstock: a video is uploaded once and streams adaptively to any player.'
 	@echo
 	@echo '  make demo     watch one real clip go all the way: upload, processing (a worker is killed on'
 	@echo '                the way), HLS and DASH checked frame by frame; prints an address to watch it at'
+	@echo '  make members-demo   watch real nodes join, leave, die, lose their links (as root) and come back'
 	@echo '  make up       start Penstock on this machine, data in ./data (ARGS="--port 9000" and the like)'
 	@echo '  make test     every check and every test; says at its end what this machine could not run'
 	@echo '  make check    formatting, lints, types, import directions, documents, HTTP contract'
@@ -25,6 +26,9 @@ help:  ## say what can be done here
 
 demo: environment  ## one real clip through every stage
 	@$(PY) scripts/demo.py $(ARGS)
+
+members-demo: environment  ## nodes that find, lose and find each other
+	@$(PY) scripts/members_demo.py $(ARGS)
 
 up: environment  ## start Penstock on this machine
 	@.venv/bin/penstock up $(ARGS)

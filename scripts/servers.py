@@ -47,11 +47,26 @@ def _bubblewrap() -> str | None:
     return found if tried.returncode == 0 else None
 
 
+def _namespaces() -> str | None:
+    """Making a network namespace and a bridge in it needs root, iproute2 and a machine that permits it."""
+    found = shutil.which("ip")
+    if found is None or os.geteuid() != 0:
+        return None
+    name = f"penstock-try-{os.getpid()}"
+    tries = (["netns", "add", name], ["-n", name, "link", "add", "bridge0", "type", "bridge"])
+    worked = [
+        subprocess.run([found, *one], capture_output=True, check=False).returncode == 0 for one in tries
+    ]
+    subprocess.run([found, "netns", "del", name], capture_output=True, check=False)
+    return found if all(worked) else None
+
+
 PROGRAMS = (
     Program("postgresql", "PostgreSQL", "postgresql", _newest_postgresql),
     Program("chromium", "Chromium", "chromium", _chromium),
     Program("strace", "strace", "strace", lambda: shutil.which("strace")),
     Program("curl", "curl", "curl", lambda: shutil.which("curl")),
+    Program("namespaces", "network namespaces", "iproute2", _namespaces),
     Program("bubblewrap", "bubblewrap", "bubblewrap", _bubblewrap),
 )
 

@@ -1,0 +1,178 @@
+"""Real processes of the membership service, looked at through their control interfaces."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.membership.keyring import Key
+from scripts.real_nodes import ROOT, Loopback, Namespaces, Nodes, eventually
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """Nodes on this machine, none started yet."""
+    made = Nodes(tmp_path, Loopback())
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_five_nodes_discover_each_other_leave_die_and_come_back(nodes: Nodes) -> None:
+    """Join through one seed; leave on SIGTERM; kill -9 detected; restart with the same identity, without a seed."""
+    nodes.start("a")
+    for name in "bcde":
+        nodes.start(name, "a")
+    nodes.agree()
+    with nodes.ask("c") as client:
+        before = client.status().node
+    assert nodes.terminate("b") == 0
+    nodes.agree(b="left")
+    nodes.kill("c")
+    nodes.agree(b="left", c="dead")
+    nodes.start("c")
+    nodes.start("b")
+    nodes.agree()
+    with nodes.ask("a") as client:
+        after = client.member("c")
+        kinds = {event.kind for event in client.events() if event.member.name == "c"}
+    assert after.id == before.id
+    assert after.epoch > before.epoch
+    assert {"joined", "suspected", "died", "returned"} <= kinds
+
+
+def test_a_total_outage_and_a_new_address_need_no_manual_step(nodes: Nodes) -> None:
+    """All are killed and started again without seeds, one of them at another port."""
+    nodes.start("a")
+    for name in "bc":
+        nodes.start(name, "a")
+    nodes.agree()
+    for name in "abc":
+        eventually(
+            (nodes.folder / name / "membership" / "members").exists, f"{name} has written whom it knows"
+        )
+        nodes.kill(name)
+    nodes.places["c"] = nodes.network.place("c")
+    for name in "cba":
+        nodes.start(name)
+    nodes.agree()
+    with nodes.ask("a") as client:
+        assert client.member("c").port == nodes.places["c"].port
+
+
+def test_the_command_line_shows_the_cluster_and_changes_it(nodes: Nodes) -> None:
+    """Members, watch, leave, join, keys: as a person uses them."""
+
+    def run(name: str, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "penstock.cli", *command, "--data", str(nodes.folder / name)],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    nodes.start("a")
+    nodes.start("b", "a")
+    nodes.agree()
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli", "members", "--watch", "--data", str(nodes.folder / "a")],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    try:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().startswith("NAME")
+        table = run("a", "members").stdout
+        assert "a (here)" in table
+        assert run("b", "leave").returncode == 0
+        nodes.agree(among="a", b="left")
+        assert run("b", "join", nodes.where("a")).returncode == 0
+        nodes.agree()
+        lines = iter(watching.stdout.readline, "")
+        assert any("returned" in line for line in lines if " b " in line)
+    finally:
+        watching.kill()
+        watching.communicate()
+    assert run("a", "force-leave", "b").returncode != 0
+    unknown = run("a", "force-leave", "nobody")
+    assert "unknown_member" in unknown.stderr
+    key = Key.generate()
+    for step, argument in (("add", str(key)), ("use", key.fingerprint)):
+        for name in "ab":
+            assert run(name, "keys", step, argument).returncode == 0
+    listed = run("a", "keys", "list").stdout.splitlines()
+    assert listed[0].split() == [key.fingerprint, "primary"]
+    for name in "ab":
+        assert run(name, "keys", "remove", listed[1].strip()).returncode == 0
+    nodes.agree()
+
+
+def test_a_second_process_on_the_same_folder_is_refused(nodes: Nodes) -> None:
+    """One identity runs once; the first goes on."""
+    nodes.start("a")
+    second = subprocess.run(
+        [sys.executable, "-m", "penstock.cli", "serve", "member", "--data", str(nodes.folder / "a"), "--port", "0"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert second.returncode == 3
+    assert "state_unreadable" in second.stderr
+    eventually(lambda: nodes.view("a"), "a answers")
+
+
+def test_an_outside_program_keeps_an_nginx_upstream_list(nodes: Nodes, tmp_path: Path) -> None:
+    """Members that state the role are listed, and are gone from the file when they leave."""
+    output = tmp_path / "upstream.conf"
+    nodes.start("a")
+    nodes.start("b", "a")
+    nodes.agree()
+    program = subprocess.Popen(
+        [
+            *(sys.executable, "examples/nginx_upstreams.py", "--role", "streaming", "--port", "8800"),
+            *("--socket", str(nodes.folder / "a" / "membership" / "control.sock"), "--output", str(output)),
+        ],
+        cwd=ROOT,
+    )
+    try:
+        eventually(
+            lambda: output.exists() and "server 127.0.0.1:9 down;" in output.read_text(), "an empty list"
+        )
+        with nodes.ask("b") as client:
+            client.set_metadata({"roles": ["streaming"]})
+        eventually(lambda: "server 127.0.0.1:8800;" in output.read_text(), "b is listed")
+        nodes.terminate("b")
+        eventually(lambda: "server 127.0.0.1:9 down;" in output.read_text(), "b is gone")
+    finally:
+        program.kill()
+        program.wait()
+
+
+@pytest.mark.needs_namespaces
+def test_links_are_cut_and_mended_one_way_cuts_and_new_addresses(tmp_path: Path) -> None:
+    """Each node in a network namespace: a cut link, a node that hears and is not heard, another address."""
+    network = Namespaces()
+    nodes = Nodes(tmp_path, network)
+    try:
+        nodes.start("a")
+        for name in "bcd":
+            nodes.start(name, "a")
+        nodes.agree()
+        network.cut("d")
+        nodes.agree(among="abc", d="dead")
+        network.mend("d")
+        nodes.agree()
+        network.mute("c")
+        nodes.agree(among="abd", c="dead")
+        network.unmute("c")
+        nodes.agree()
+        with nodes.ask("b") as client:
+            before = client.status().node
+        nodes.kill("b")
+        nodes.places["b"] = network.move("b", nodes.places["b"])
+        nodes.start("b")
+        nodes.agree()
+        with nodes.ask("a") as client:
+            after = client.member("b")
+        assert (after.id, after.host) == (before.id, nodes.places["b"].host)
+        assert after.host != before.host
+    finally:
+        nodes.close()
