@@ -75,6 +75,8 @@ def looped(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[f
 
     def make(seconds: float) -> Path:
         path = folder / f"{seconds}.mp4"
+        if path.exists():
+            return path
         source = str(clips / "bigbuckbunny.mp4")
         arguments = ["-stream_loop", "-1", "-i", source, "-t", str(seconds), "-map", "0:v:0", "-map", "0:a:0"]
         subprocess.run(

@@ -119,7 +119,8 @@ function patient(policy) {
       return retry || (response?.code === 403 && tries < 3) || (response?.code === 0 && tries < config.maxNumRetry);
     },
   };
-  return { default: { ...policy.default, errorRetry } };
+  const timeoutRetry = { maxNumRetry: 15, retryDelayMs: 0, maxRetryDelayMs: 0 };
+  return { default: { ...policy.default, errorRetry, timeoutRetry } };
 }
 
 function play(addresses) {
