@@ -95,6 +95,11 @@ class Keyring:
             found = self._keys.find(key_id)
         return found
 
+    def present(self) -> KeySet:
+        """All keys of the file as it is now."""
+        self._refresh()
+        return self._keys
+
     def rotate(self, activation_delay: float) -> SigningKey:
         """Adds a key that signs after ``activation_delay`` seconds, durably, and drops those that no token can need."""
         with _exclusive(self._path):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from penstock.cli import configuration, doctor, members, openapi, plan, serve, signing, upload, verify, videos
 from penstock.cli.terminal import Status, err
 
 EPILOG = "Begin with: penstock up, and in another terminal: penstock upload FILE --wait"
@@ -18,6 +19,20 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+for group in (
+    serve,
+    upload,
+    videos,
+    plan,
+    verify,
+    doctor,
+    members,
+    signing,
+    configuration,
+    openapi,
+):  # as help lists them
+    app.add_typer(group.commands)
 
 
 def _show_version(value: bool) -> None:
@@ -48,11 +63,3 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone: `penstock videos | head`
         sys.stderr.close()
         sys.exit(Status.OK)
-
-
-def _register() -> None:
-    """Importing a command file adds its commands; the order is that of the help page."""
-    from penstock.cli import serve, upload, videos, plan, verify, doctor, members, configuration, openapi  # noqa: F401, I001  (the help page's order)
-
-
-_register()

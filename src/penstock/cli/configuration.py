@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penstock.cli.app import app
 from penstock.cli.terminal import examples, out, print_json, reporting
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
+
+commands = typer.Typer()
 
 _SECRETIVE = ("DATABASE_URL", "_KEY")
 
@@ -31,7 +32,7 @@ class Setting:
     changed: bool
 
 
-@app.command(
+@commands.command(
     "settings",
     rich_help_panel="Running it",
     epilog=examples("penstock settings processing", "penstock settings --json"),

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.app import app
 from penstock.cli.serve import Data
 from penstock.cli.terminal import Status, examples, out, print_json, reporting, size
 from penstock.video.errors import PenstockError
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
+
+commands = typer.Typer()
 
 _LEAST_SQLITE = (3, 35, 0)  # RETURNING
 
@@ -42,7 +43,7 @@ class Finding:
     remedy: str = ""
 
 
-@app.command(
+@commands.command(
     rich_help_panel="Running it",
     epilog=examples("penstock doctor", "penstock doctor --storage file:///mnt/videos"),
 )

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 import typer
 from rich.markup import escape
 
-from penstock.cli.app import app
 from penstock.cli.terminal import Status, examples, fail, out, print_json, reporting, status_of, table
 
 if TYPE_CHECKING:
     from penstock.membership.client import MembershipClient
     from penstock.membership.views import Event, Member
+
+commands = typer.Typer()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +30,7 @@ keys = typer.Typer(
     help="The keys that seal what nodes say. Roll them: add on all nodes, use on all, remove on all.",
     no_args_is_help=True,
 )
-app.add_typer(keys, name="keys", rich_help_panel=PANEL)
+commands.add_typer(keys, name="keys", rich_help_panel=PANEL)
 
 
 def _reporting(command: Callable[P, R]) -> Callable[P, R]:
@@ -61,7 +62,7 @@ def _connect(data: Path | None) -> "MembershipClient":
     return MembershipClient(service.control_path(config))
 
 
-@app.command(
+@commands.command(
     rich_help_panel=PANEL,
     epilog=examples("penstock members", "penstock members --watch", "penstock members --json"),
 )
@@ -89,7 +90,7 @@ def members(
         _show(found)
 
 
-@app.command(
+@commands.command(
     rich_help_panel=PANEL, epilog=examples("penstock join 10.0.0.5", "penstock join seed.example:7946")
 )
 @_reporting
@@ -104,7 +105,7 @@ def join(
         _show(client.members())
 
 
-@app.command(rich_help_panel=PANEL)
+@commands.command(rich_help_panel=PANEL)
 @_reporting
 def leave(data: Data = None) -> None:
     """Leave the cluster. The service goes on and may join again."""
@@ -113,7 +114,7 @@ def leave(data: Data = None) -> None:
     out.print("left; 'penstock join' comes back")
 
 
-@app.command("force-leave", rich_help_panel=PANEL)
+@commands.command("force-leave", rich_help_panel=PANEL)
 @_reporting
 def force_leave(member: MemberName, data: Data = None) -> None:
     """Declare that a dead member has left for good, so that nobody tries it again."""

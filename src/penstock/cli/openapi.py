@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from penstock.cli.app import app
 from penstock.cli.terminal import Status, err, examples, fail, reporting
 
+commands = typer.Typer()
 
-@app.command(
+
+@commands.command(
     rich_help_panel="Looking closer",
     epilog=examples(
         "penstock openapi > docs/openapi.json",

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from penstock.cli.app import app
 from penstock.cli.terminal import bitrate, duration, examples, facts, out, print_json, reporting, table
 
 if TYPE_CHECKING:
     from penstock.video.media import SourceMedia
     from penstock.video.plan import Chunk, Plan
 
+commands = typer.Typer()
 
-@app.command(
+
+@commands.command(
     rich_help_panel="Looking closer",
     epilog=examples("penstock plan holiday.mov", "penstock plan a.mkv --json"),
 )

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.app import app
 from penstock.cli.terminal import err, examples, out, report, reporting
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
+
+commands = typer.Typer()
 
 Data = Annotated[
     Path | None, typer.Option(help="Folder of everything that is kept (PENSTOCK_DATA; default ./data).")
@@ -27,10 +28,10 @@ serve = typer.Typer(
     help="Start one service alone, as on a machine of many. Paths and settings are those of 'penstock up'.",
     no_args_is_help=True,
 )
-app.add_typer(serve, name="serve", rich_help_panel="Running it")
+commands.add_typer(serve, name="serve", rich_help_panel="Running it")
 
 
-@app.command(
+@commands.command(
     rich_help_panel="Running it",
     epilog=examples("penstock up", "penstock up --data /srv/penstock --bind 0.0.0.0 --port 9000"),
 )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penstock.cli.app import app
 from penstock.cli.server import connect
 from penstock.cli.terminal import Status, duration, err, examples, out, print_json, report, reporting
 from penstock.cli.videos import PANEL
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
     from penstock.client import Client
     from penstock.client.models import Uploaded, Video
 
+commands = typer.Typer()
 
-@app.command(
+
+@commands.command(
     rich_help_panel=PANEL,
     epilog=examples(
         "penstock upload holiday.mp4",
@@ -117,7 +118,9 @@ def _watch(client: "Client", video_id: str, bars: "Progress") -> None:
         bars.update(bar, completed=status.progress, note=note)
         if status.playable and not playable:
             playable = True
-            err.print(f"[green]playable[/] penstock play-url {video_id}")
+            err.print(
+                f"[green]playable[/] while the rest is being made; its address: penstock play-url {video_id}"
+            )
 
 
 def _print(path: Path, video: "Video", *, waited: bool) -> None:

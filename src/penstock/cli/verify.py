@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 import typer
 
-from penstock.cli.app import app
 from penstock.cli.server import connect
 from penstock.cli.terminal import Status, examples, fail, out, print_json, reporting
 from penstock.cli.videos import AsJson, Id
@@ -18,8 +17,12 @@ if TYPE_CHECKING:
     from penstock.client.models import Video
     from penstock.settings import Settings
 
+commands = typer.Typer()
 
-@app.command(rich_help_panel="Looking closer", epilog=examples("penstock verify 01k2ad9w7m4bq9x0j7e5c3v8hn"))
+
+@commands.command(
+    rich_help_panel="Looking closer", epilog=examples("penstock verify 01k2ad9w7m4bq9x0j7e5c3v8hn")
+)
 @reporting
 def verify(video_id: Id, as_json: AsJson = False) -> None:
     """Check a finished video: digests, frames and joins of everything that is played, against its source.

@@ -6,7 +6,6 @@ import typer
 from rich.markup import escape
 
 from penstock.cli import findings
-from penstock.cli.app import app
 from penstock.cli.server import connect
 from penstock.cli.terminal import (
     Status,
@@ -24,12 +23,14 @@ from penstock.cli.terminal import (
     table,
 )
 
+commands = typer.Typer()
+
 PANEL = "Videos"
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the video, as 'penstock videos' shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what the server answers, as JSON.")]
 
 
-@app.command(
+@commands.command(
     rich_help_panel=PANEL,
     epilog=examples("penstock videos --state failed", "penstock videos --json | jq -r '.items[].id'"),
 )
@@ -71,7 +72,7 @@ def videos(
         err.print(f"there are more; --limit {2 * limit} shows some of them")
 
 
-@app.command(rich_help_panel=PANEL, epilog=examples("penstock show 01k2ad9w7m4bq9x0j7e5c3v8hn"))
+@commands.command(rich_help_panel=PANEL, epilog=examples("penstock show 01k2ad9w7m4bq9x0j7e5c3v8hn"))
 @reporting
 def show(video_id: Id, as_json: AsJson = False) -> None:
     """Show one video: state, timings, what was found and decided, ladder, tasks."""
@@ -88,7 +89,7 @@ def show(video_id: Id, as_json: AsJson = False) -> None:
     _show_history(history)
 
 
-@app.command(
+@commands.command(
     "play-url",
     rich_help_panel=PANEL,
     epilog=examples(
@@ -119,7 +120,7 @@ def play_url(
     typer.echo(video.playback.dash if dash else video.playback.hls)
 
 
-@app.command(rich_help_panel=PANEL)
+@commands.command(rich_help_panel=PANEL)
 @reporting
 def retry(video_id: Id) -> None:
     """Process a failed video again; finished work is kept where the plan is the same."""
@@ -128,7 +129,7 @@ def retry(video_id: Id) -> None:
     out.print(f"{video.id} is {video.state} again")
 
 
-@app.command(rich_help_panel=PANEL, epilog=examples("penstock delete --yes 01k2ad9w7m4bq9x0j7e5c3v8hn"))
+@commands.command(rich_help_panel=PANEL, epilog=examples("penstock delete --yes 01k2ad9w7m4bq9x0j7e5c3v8hn"))
 @reporting
 def delete(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Of the videos.")],

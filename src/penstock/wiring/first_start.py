@@ -14,6 +14,7 @@ from penstock.access import api_keys
 from penstock.access.principals import ALL_SCOPES
 from penstock.catalog import Catalog, accounts
 from penstock.settings import Settings
+from penstock.video.errors import ConfigurationError
 from penstock.wiring.parts import Parts
 
 _LOGIN = "admin"
@@ -25,6 +26,20 @@ def make_folders(settings: Settings) -> None:
     """The data folder and its run folder, for this user alone: they hold keys, originals and records."""
     for folder in (settings.folder, settings.run_folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def require_signing_keys(settings: Settings) -> None:
+    """For a service that only verifies: keys of its own making would refuse every address that others sign.
+
+    Raises ``ConfigurationError`` where the file is not there.
+    """
+    path = settings.access.keyring_path
+    if not path.exists():
+        raise ConfigurationError(
+            f"There is no file of signing keys at {path}. The upload service or the library makes it at its first start; start "
+            "one of them on this data folder, or copy the file from where they run and name it in PENSTOCK_KEYRING.",
+            code="keyring_missing",
+        )
 
 
 def prepare_records(parts: Parts) -> None:
