@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from penstock.library.service import create_app as create_library
+from penstock.library.app import create_app as create_library
 from penstock.storage.exercise import reach
 from penstock.streaming.app import create_app as create_streaming
 from penstock.upload.app import create_app as create_upload

@@ -22,8 +22,8 @@ from penstock.catalog import (
 )
 from penstock.catalog.records import ArtefactRecord, InitSegment, NewTrack, SegmentRecord
 from penstock.catalog.words import Role, Transport
+from penstock.library.app import create_app
 from penstock.library.config import LibraryConfig
-from penstock.library.service import create_app
 from penstock.video import keys
 from penstock.video.timeline import TrackKind
 from penstock.video.visibility import Visibility
