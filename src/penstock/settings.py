@@ -9,7 +9,7 @@ import difflib
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from dataclasses import Field as DataclassField
 from functools import cached_property
 from importlib.metadata import version
@@ -28,7 +28,7 @@ from penstock.membership.config import MembershipConfig, ProtocolConfig
 from penstock.processing.config import ProcessingConfig
 from penstock.streaming.config import StreamingConfig
 from penstock.telemetry import TelemetryConfig
-from penstock.upload.config import UploadConfig
+from penstock.upload.config import PART_ENTRY_BYTES, UploadConfig
 from penstock.video import plan
 from penstock.video.errors import ConfigurationError
 from penstock.web_api.config import WebConfig
@@ -244,7 +244,7 @@ class Settings(BaseSettings):
     @cached_property
     def processing(self) -> ProcessingConfig:
         """The background service."""
-        return _room(
+        config = _room(
             "PROCESSING",
             ProcessingConfig,
             node=self.node,
@@ -252,6 +252,9 @@ class Settings(BaseSettings):
             scratch_folder=self.folder / "scratch",
             planning=self.planning,
         )
+        if config.port is not None:
+            return config
+        return replace(config, port=self.port + 1 if 0 < self.port < 65535 else 0)
 
     @cached_property
     def upload(self) -> UploadConfig:
@@ -290,8 +293,14 @@ class Settings(BaseSettings):
         if local_store is not None and _is_remote_database(self.database):
             raise ConfigurationError(
                 "A database on another machine is shared, a folder is not: other machines would look for objects that only "
-                f"this one has. Set {PREFIX}SOURCES_URL and {PREFIX}OUTPUTS_URL to a shared store, or leave "
-                f"{PREFIX}DATABASE_URL unset for one machine."
+                "this one has. This version keeps objects in folders only, so its database must be on this machine too: "
+                f"leave {PREFIX}DATABASE_URL unset, or name a PostgreSQL at localhost."
+            )
+        needed, limit = self.upload.most_parts * PART_ENTRY_BYTES, self.web("upload").json_body_limit
+        if needed > limit:
+            raise ConfigurationError(
+                f"A completed upload may list {self.upload.most_parts} parts, which takes {needed} bytes, and "
+                f"{PREFIX}WEB_JSON_BODY_LIMIT is {limit}. Raise it, or lower {PREFIX}UPLOAD_MOST_PARTS."
             )
         if self.sources == self.outputs:
             raise ConfigurationError(

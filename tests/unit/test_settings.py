@@ -101,6 +101,33 @@ def test_contradictions_are_refused(contradiction: dict[str, object]) -> None:
         Settings.load(**contradiction)
 
 
+def test_a_shared_database_is_refused_with_a_remedy_that_there_is() -> None:
+    """Objects lie in folders only, so nobody is sent to look for a shared store."""
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.load(database_url="postgresql://db.example/penstock")
+    assert "PENSTOCK_DATABASE_URL unset" in refused.value.detail
+    assert "SOURCES_URL" not in refused.value.detail
+
+
+def test_a_completion_of_every_part_must_fit_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More parts need a larger body limit, which the refusal names."""
+    monkeypatch.setenv("PENSTOCK_UPLOAD_MOST_PARTS", "5000")
+    with pytest.raises(ConfigurationError, match="PENSTOCK_WEB_JSON_BODY_LIMIT"):
+        Settings.load()
+    monkeypatch.setenv("PENSTOCK_WEB_JSON_BODY_LIMIT", "1000000")
+    assert Settings.load().upload.most_parts == 5000
+
+
+def test_the_port_of_processing_follows_the_public_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prometheus finds it at the next number, anywhere where the public one is anywhere, or where it was set."""
+    assert Settings.load().processing.port == 8801
+    assert Settings.load(port=9000).processing.port == 9001
+    assert Settings.load(port=0).processing.port == 0
+    assert Settings.load(port=65535).processing.port == 0
+    monkeypatch.setenv("PENSTOCK_PROCESSING_PORT", "9200")
+    assert Settings.load(port=9000).processing.port == 9200
+
+
 def test_a_database_on_this_machine_may_go_with_folders() -> None:
     """PostgreSQL beside the folders is still one machine."""
     assert Settings.load(database_url="postgresql://localhost/penstock").database.startswith("postgresql:")

@@ -22,11 +22,11 @@ from penstock.video.errors import Conflict, PermanentError, StaleClaim
 class RetryPolicy:
     """How often and how soon a task is tried again."""
 
-    max_failures: int = 5
-    """Transient failures after which a task is dead. More hides a fault for longer; fewer gives up on a bad quarter of an hour."""
+    max_failures: int = 4
+    """Transient failures after which a task is dead. More hides a fault for longer; fewer gives up on a passing one."""
 
     backoff_ms: int = 2_000
-    """Wait after the first failure; it doubles with each: 2, 4, 8, 16 s, so five attempts span about half a minute."""
+    """Wait after the first failure; it doubles with each: 2, 4, 8 s, so four attempts span about a quarter of a minute."""
 
     backoff_limit_ms: int = 300_000
     """The longest wait."""

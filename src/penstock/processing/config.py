@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock.catalog.claims import DEFAULT_POLICY
 from penstock.video import plan
 
 
@@ -67,20 +68,20 @@ class ProcessingConfig:
     takes its own work over at once and never waits for this.
     """
 
-    tries: int = 4
+    tries: int = DEFAULT_POLICY.max_failures
     """Failures of one task after which it is dead. Faults that are not the task's own (storage, database) do not count."""
 
-    retry_base: float = 2.0
+    retry_base: float = DEFAULT_POLICY.backoff_ms / 1000
     """Before the second try; doubled for each further one: 2, 4, 8 s. Long enough for a passing fault, short enough for
     somebody who waits."""
 
-    retry_longest: float = 300.0
+    retry_longest: float = DEFAULT_POLICY.backoff_limit_ms / 1000
     """Bound of that growth."""
 
-    losses_alone: int = 3
+    losses_alone: int = DEFAULT_POLICY.alone_after_losses
     """After so many vanished workers a task runs with no neighbour, which might be the one that kills them."""
 
-    losses_dead: int = 5
+    losses_dead: int = DEFAULT_POLICY.dead_after_losses
     """After so many vanished workers a task is dead: it is what kills them."""
 
     publish_interval: float = 2.0
@@ -112,8 +113,9 @@ class ProcessingConfig:
     host: str = "127.0.0.1"
     """Address of ``/health``, ``/status`` and ``/metrics``."""
 
-    port: int = 0
-    """Port of the same; 0 lets the system choose, and the log says which."""
+    port: int | None = None
+    """Port of the same. None: the one after ``PENSTOCK_PORT``, 8801 unless that was changed. 0 lets the system choose, and
+    so does a port that is taken (a second processing process here): work goes on, and the log says which it is."""
 
     @property
     def lease_ms(self) -> int:

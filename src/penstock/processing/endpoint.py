@@ -4,6 +4,7 @@ Same paths and same JSON as the HTTP services answer, on the standard library's 
 memory of an idle process that gets a request every few seconds.
 """
 
+import errno
 import json
 import threading
 import time
@@ -38,7 +39,8 @@ class Endpoint:
     ) -> None:
         """``constants`` are service, version and node; ``facts`` is what else ``/status`` tells.
 
-        Raises ``ConfigurationError`` where the port cannot be had.
+        A port that is taken is replaced by any free one: figures are no reason not to work. Raises ``ConfigurationError``
+        where the address cannot be listened on at all.
         """
         started_at = datetime.now(UTC)
 
@@ -56,12 +58,7 @@ class Endpoint:
         class Handler(_Handler):
             answers = {"/health": lambda: (HTTPStatus.OK, {"status": "ok"}), "/status": status}  # noqa: RUF012 - made per server
 
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            raise ConfigurationError(
-                f"Port {port} on {host} cannot be listened on ({error.strerror}); choose another for processing, or 0."
-            ) from error
+        self._server = _listening(host, port, Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="endpoint", daemon=True)
 
@@ -79,6 +76,25 @@ class Endpoint:
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()
+
+
+def _listening(host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    try:
+        return ThreadingHTTPServer((host, port), handler)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or port == 0:
+            raise ConfigurationError(
+                f"Port {port} on {host} cannot be listened on ({error.strerror}); set PENSTOCK_PROCESSING_HOST and "
+                "PENSTOCK_PROCESSING_PORT to an address of this machine."
+            ) from error
+    server = _listening(host, 0, handler)
+    _log.warning(
+        "port_replaced",
+        busy=port,
+        port=server.server_address[1],
+        detail="set PENSTOCK_PROCESSING_PORT to a free port, so that the figures are found at the same place after a restart",
+    )
+    return server
 
 
 class _Handler(BaseHTTPRequestHandler):

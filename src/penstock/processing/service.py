@@ -55,7 +55,7 @@ class ProcessingService:
     ) -> None:
         """Takes a slot and registers: the work of earlier, dead boots of the slot is free from here on.
 
-        Raises ``ConfigurationError`` where no slot is free or the port cannot be had.
+        Raises ``ConfigurationError`` where no slot is free or the address cannot be listened on.
         """
         self._config = config
         self._catalog = catalog
@@ -104,7 +104,7 @@ class ProcessingService:
         )
         self.endpoint = Endpoint(
             config.host,
-            config.port,
+            config.port or 0,
             constants={"service": "processing", "version": version, "node": config.node},
             checks={"catalog": catalog.ping, "outputs": self._probe(outputs), "disk": self._room.check},
             facts=self._facts,

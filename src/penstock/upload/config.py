@@ -5,6 +5,9 @@ from dataclasses import dataclass
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
 
+PART_ENTRY_BYTES = 200
+"""Most bytes of one part's entry in a completion: a number, a tag of the longest kind, JSON's quoting and spaces."""
+
 
 @dataclass(frozen=True, slots=True)
 class UploadConfig:
@@ -20,7 +23,8 @@ class UploadConfig:
     each costs a request and a sync of the disk. Object stores want 5 MiB at least."""
 
     most_parts: int = 1000
-    """Most parts of one upload: one answer lists all their URLs, at about 200 bytes each."""
+    """Most parts of one upload: one answer lists all their URLs, and one request all their tags, at no more
+    than 200 bytes each; so ``PENSTOCK_WEB_JSON_BODY_LIMIT`` must grow with it."""
 
     free_reserve: int = _GIB
     """Bytes that must stay free beside an upload, or it is refused with ``storage_full`` (507) before it starts.

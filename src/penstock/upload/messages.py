@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from penstock.catalog.records import Upload, UploadPart, Video
+from penstock.catalog.videos import TITLE_LIMIT
 from penstock.catalog.words import Transport, UploadState
 from penstock.upload.parts import Part
 from penstock.upload.urls import SignedUrl
@@ -15,7 +16,6 @@ from penstock.video.visibility import Visibility
 
 _VIDEO_ID = "01kq3v5d2m8r1x9c7b4n6t0hsz"
 _UPLOAD_ID = "01kq3v5d2n4h7e9w2f5g8j1a3k"
-_TITLE = 200  # as the library holds it
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
@@ -34,7 +34,9 @@ def base_name(name: object) -> object:
 
 
 Title = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=_TITLE), AfterValidator(plain_text)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_LIMIT),
+    AfterValidator(plain_text),
 ]
 Filename = Annotated[
     str, BeforeValidator(base_name), Field(min_length=1, max_length=255), AfterValidator(plain_text)
@@ -75,7 +77,7 @@ class Described(BaseModel):
 
     def shown_title(self) -> str:
         """The title, or what stands for it."""
-        return self.title or (self.filename.rpartition(".")[0].strip() or self.filename)[:_TITLE]
+        return self.title or (self.filename.rpartition(".")[0].strip() or self.filename)[:TITLE_LIMIT]
 
 
 class Initiate(Described):

@@ -16,6 +16,7 @@ class WebConfig:
     node: str
     """Name of this machine as ``/status`` shows it. Never its address."""
 
-    json_body_limit: int = 65_536
-    """Most bytes of a request body that is not streamed; it is held in memory. The largest legal one, a completion that
-    lists ten thousand parts by number, is sent as ranges and stays far below."""
+    json_body_limit: int = 262_144
+    """Most bytes of a request body that is not streamed; it is held in memory. The largest legal one is the completion of
+    an upload that lists every part: ``PENSTOCK_UPLOAD_MOST_PARTS`` times 200 bytes must fit, and the start is refused where it does
+    not. More lets strangers occupy more memory."""

@@ -1,5 +1,6 @@
 """Uploads in several requests: ``initiate``, the signed URLs, ``parts``, ``complete``, cancelling, expiry."""
 
+import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from penstock.access.keyring import Keyring
 from penstock.catalog import schema, uploads, videos
 from penstock.catalog.words import UploadState
 from penstock.storage.staging import SealedFile
+from penstock.upload.config import PART_ENTRY_BYTES, UploadConfig
 from penstock.upload.urls import part_path
 from penstock.video import identity
 from penstock.video.errors import CatalogUnavailable
@@ -128,6 +130,19 @@ def test_parts_are_compared_with_what_the_client_sent(instance: Instance, client
     refused(client.post("/api/uploads/complete", json=twice), 422, "parts_invalid")
     instance.assert_nothing_uploaded()
     complete(client, session, parts=sent)
+
+
+def test_a_completion_may_list_as_many_parts_as_there_can_be(instance: Instance, client: TestClient) -> None:
+    """The longest list that is legal fits the limit of bodies: it is compared, not refused for its size."""
+    session = initiate(client, content(2 * MIB), "direct")
+    listed = [
+        {"number": 10_000 + number, "etag": '"' + "f" * 126 + '"'}
+        for number in range(UploadConfig().most_parts)
+    ]
+    text = json.dumps({"upload_id": session["upload_id"], "parts": listed}, indent=1)
+    assert len(text) <= UploadConfig().most_parts * PART_ENTRY_BYTES
+    headers = {"content-type": "application/json"}
+    refused(client.post("/api/uploads/complete", content=text, headers=headers), 409, "parts_missing")
 
 
 def test_a_part_sent_again_replaces_it(instance: Instance, client: TestClient) -> None:
