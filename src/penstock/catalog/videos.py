@@ -11,7 +11,7 @@ from penstock.catalog import clock, events, garbage, generations, schema, states
 from penstock.catalog.records import Generation, Video, load
 from penstock.catalog.words import Sort, TaskKind, UploadState, Visibility
 from penstock.video import keys
-from penstock.video.errors import Conflict, InvalidRequest, NotFound
+from penstock.video.errors import Conflict, IllegalTransition, InvalidRequest, NotFound
 from penstock.video.identity import is_id, new_id
 from penstock.video.lifecycle import GenerationEvent, GenerationState, VideoEvent, VideoState
 
@@ -294,6 +294,10 @@ def retry(tx: Connection, video_id: str, *, who: str) -> Video:
     video = states.lock_video(tx, video_id)
     if video.source_dropped_at is not None:
         raise Conflict("The source was dropped after processing; upload it again.", code="source_dropped")
+    if video.state is not VideoState.FAILED:
+        raise IllegalTransition(
+            f"The video is {video.state}; only a failed one can be retried. Nothing was changed."
+        )
     video = advance(tx, video_id, VideoEvent.RETRIED, who=who, generation_id=video.current_generation_id)
     if video.source_sha256:
         claim_digest(

@@ -111,9 +111,9 @@ _ROUTES = (
     _Route(
         "{file}",
         "get_file",
-        "Poster, captions, storyboard",
+        "Poster, captions",
         "A file of the generation by the name that the manifests and the library give: `poster.jpg`, "
-        "`captions-en.vtt`, `storyboard.vtt`. `captions-en.m3u8` is the HLS playlist of a captions file.",
+        "`captions-0.vtt` for the first captions track. `captions-0.m3u8` is the HLS playlist of that file.",
         ("image/jpeg", "text/vtt", hls.MEDIA_TYPE),
     ),
 )

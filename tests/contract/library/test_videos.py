@@ -350,6 +350,7 @@ def test_only_a_failed_video_can_be_retried(instance: Instance, until: str) -> N
     video_id = instance.video(until=until)
     response = instance.client.post(f"/api/videos/{video_id}/retry", headers=instance.headers("olga"))
     assert code(response) == (409, "illegal_transition")
+    assert response.json()["detail"].startswith(f"The video is {until}; only a failed one can be retried.")
     assert instance.announced == []
 
 
