@@ -104,7 +104,9 @@ class Agent:
         self._spawn(self._save_regularly())
 
     async def leave(self) -> None:
-        """Tells the others, for at most ``leave_timeout``."""
+        """Tells the others, for at most ``leave_timeout``. A node that has left need not again."""
+        if self.me.state is State.LEFT:
+            return
         self._departed.clear()
         self._handle(Leave())
         try:

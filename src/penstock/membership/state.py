@@ -9,6 +9,7 @@ Knows files, not the protocol.
 
 import fcntl
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterable
@@ -55,6 +56,7 @@ class NodeState:
             ) from None
         self.node: NodeId = b""
         self.epoch = 0
+        self._saving = threading.Lock()
 
     def begin(self) -> None:
         """Reads the identity, or makes one; raises the epoch, and returns when that is on disk.
@@ -73,8 +75,11 @@ class NodeState:
 
     def save(self, records: Iterable[Record], now: float) -> None:
         """Replaces the snapshot. ``now``: on the clock of the records."""
-        rows = [Row.of(record, now) for record in records if record.node != self.node]
-        write_durably(self._members_path, msgspec.msgpack.encode(_Snapshot(time.time(), rows)))
+        with (
+            self._saving
+        ):  # the last of a run must not be overtaken by one still being written in another thread
+            rows = [Row.of(record, now) for record in records if record.node != self.node]
+            write_durably(self._members_path, msgspec.msgpack.encode(_Snapshot(time.time(), rows)))
 
     def known(self, now: float) -> list[Record]:
         """What the last run knew; nothing where the file is damaged, since others can tell it again."""

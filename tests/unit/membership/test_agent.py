@@ -350,3 +350,57 @@ def test_the_first_peer_met_is_on_disk_at_once(go: Go) -> None:
         await until((a.config.folder / "members").exists)
 
     go(scenario)
+
+
+def test_leaving_again_is_done_at_once(go: Go) -> None:
+    """A node that left on demand does not wait a second time when its process ends."""
+
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.start("a")
+        b = await cluster.start("b", "a")
+        await cluster.agree()
+        await b.leave()
+        done = [event.number for event in b.history.recent(100)]
+        await b.leave()
+        assert [event.number for event in b.history.recent(100)] == done
+
+    go(scenario)
+
+
+@pytest.mark.parametrize(
+    ("reason", "frame"),
+    [("short", b"hello"), ("version", b"\xff" * 100), ("unreadable", b"\x11" + b"\x00" * 99)],
+)
+def test_hostile_streams_are_ended_and_counted(go: Go, reason: str, frame: bytes) -> None:
+    """What cannot be opened ends the stream; the node goes on answering others."""
+
+    async def scenario(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        stranger = cluster.memory.transport() if cluster.memory else NetworkTransport("127.0.0.1", 0)
+        before = rejected(reason)
+        stream = await stranger.open(a.me.address)
+        await stream.send(frame)
+        assert await asyncio.wait_for(stream.receive(), 60) is None
+        stream.close()
+        assert rejected(reason) == before + 1
+        await stranger.stop()
+        await cluster.start("b", "a")
+        await cluster.agree()
+
+    go(scenario)
+
+
+def test_a_frame_beyond_the_limit_ends_the_stream(tmp_path: Path) -> None:
+    """A length of four gigabytes is not waited for, nor made room for."""
+
+    async def scenario(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        reader, writer = await asyncio.open_connection(*a.me.address)
+        writer.write(b"\xff\xff\xff\xff")
+        assert await asyncio.wait_for(reader.read(), 60) == b""
+        writer.close()
+        await writer.wait_closed()
+        await cluster.start("b", "a")
+        await cluster.agree()
+
+    run(scenario, tmp_path, memory=False)
