@@ -41,7 +41,7 @@ class NetworkTransport:
         udp, tcp = _bind(self.address)
         self.address = Address(self.address.host, tcp.getsockname()[1])
 
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             receiver.stream(self._stream(reader, writer))
 
         self._datagrams, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(receiver), sock=udp)
