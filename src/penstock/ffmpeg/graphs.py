@@ -135,9 +135,8 @@ def _upright(video: VideoTreatment, width: int, height: int) -> list[str]:
         filters = [
             f"scale={size}:flags=bicubic",
             # Light, not signal: 100 nits is the white of the standard range; hable keeps highlights from clipping.
-            "zscale=transfer=linear:npl=100",
+            "zscale=transfer=linear:npl=100:primaries=bt709",
             "format=gbrpf32le",
-            "zscale=primaries=bt709",
             "tonemap=tonemap=hable:desat=0",
             "zscale=transfer=bt709:matrix=bt709:range=tv:dither=none",
         ]

@@ -228,7 +228,9 @@ def _video(stream: Mapping[str, Any], ticks: list[Fraction]) -> VideoStream:
     # An average is worth something only where the header counted the frames; else it was guessed from a few packets.
     counted = average if frames else None
     pixel_format = str(stream.get("pix_fmt", ""))
-    start = stream.get("start_pts")
+    shown_from = _ticks(stream.get("start_pts"), time_base)
+    if shown_from is None:
+        shown_from = min(times, default=Fraction(0))
     return VideoStream(
         index=int(stream["index"]),
         codec=str(stream["codec_name"]),
@@ -246,8 +248,8 @@ def _video(stream: Mapping[str, Any], ticks: list[Fraction]) -> VideoStream:
             stream.get("color_transfer"),
         ),
         time_base=time_base,
-        start=start * time_base if start is not None else min(times, default=Fraction(0)),
-        duration=_ticks(stream.get("duration_ts"), time_base),
+        start=shown_from,
+        duration=_length(stream, time_base, shown_from),
         header_frames=frames or None,
         constant_rate=rates.constant(times, time_base, (nominal, average), counted),
         typical_rate=rates.typical(times),
@@ -259,14 +261,15 @@ def _video(stream: Mapping[str, Any], ticks: list[Fraction]) -> VideoStream:
 
 def _audio(stream: Mapping[str, Any]) -> AudioStream:
     time_base, tags = Fraction(stream["time_base"]), stream.get("tags", {})
+    start = _ticks(stream.get("start_pts"), time_base) or Fraction(0)
     return AudioStream(
         index=int(stream["index"]),
         codec=str(stream["codec_name"]),
         sample_rate=int(stream["sample_rate"]),
         channels=int(stream["channels"]),
         layout=stream.get("channel_layout"),
-        start=_ticks(stream.get("start_pts"), time_base) or Fraction(0),
-        duration=_ticks(stream.get("duration_ts"), time_base),
+        start=start,
+        duration=_length(stream, time_base, start),
         language=tags.get("language"),
         title=tags.get("title"),
         default=bool(stream.get("disposition", {}).get("default")),
@@ -351,6 +354,16 @@ def _ratio(text: Any) -> Fraction | None:
 
 def _decimal(text: Any) -> Fraction | None:
     return None if text in _UNSAID else Fraction(str(text))
+
+
+def _length(stream: Mapping[str, Any], time_base: Fraction, start: Fraction) -> Fraction | None:
+    """Seconds that the header claims for a stream; Matroska has a tag that says where it ends, ``00:00:30.160000000``."""
+    if stream.get("duration_ts") is not None:
+        return _ticks(stream["duration_ts"], time_base)
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", str(stream.get("tags", {}).get("DURATION", "")))
+    if found is None:
+        return None
+    return max(int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3]) - start, Fraction(0))
 
 
 def _ticks(ticks: Any, time_base: Fraction) -> Fraction | None:

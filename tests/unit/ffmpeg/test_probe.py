@@ -161,6 +161,13 @@ def test_pictures_before_an_edit_list_and_missing_times_do_not_count() -> None:
     assert (video.constant_rate, video.start) == (Fraction(25), Fraction(0))
 
 
+def test_matroskas_own_lengths_are_read() -> None:
+    """A tag says where each stream ends."""
+    tagged = PICTURES | {"duration_ts": None, "start_pts": 12_800, "tags": {"DURATION": "00:01:01.250000000"}}
+    assert read(tagged).video[0].duration == Fraction("60.25")
+    assert read(PICTURES | {"duration_ts": None, "tags": {"DURATION": "soon"}}).video[0].duration is None
+
+
 def test_the_default_stream_of_pictures_comes_first() -> None:
     """The plan takes the first."""
     other = PICTURES | {"index": 5, "disposition": {"default": 0}}
