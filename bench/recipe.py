@@ -18,10 +18,11 @@ from tempfile import TemporaryDirectory
 
 from penstock.ffmpeg import commands
 from penstock.ffmpeg.config import FfmpegConfig, Isolation
+from penstock.ffmpeg.discovery import discover
 from penstock.ffmpeg.encode import encode_audio, encode_chunk
 from penstock.ffmpeg.inspect import inspect, scan
 from penstock.ffmpeg.run import run
-from penstock.ffmpeg.tools import Tools, discover
+from penstock.ffmpeg.tools import Tools
 from penstock.video.plan import Chunk, Plan, Profile, Settings, chunks, plan, total_frames
 
 CLIPS = Path(__file__).resolve().parent.parent / "tests" / "media"

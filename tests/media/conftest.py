@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from penstock.ffmpeg.config import FfmpegConfig
-from penstock.ffmpeg.tools import Tools, discover
+from penstock.ffmpeg.discovery import discover
+from penstock.ffmpeg.tools import Tools
 
 Make = Callable[..., Path]
 

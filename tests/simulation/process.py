@@ -8,7 +8,7 @@ import structlog
 
 from penstock.catalog import Catalog, CatalogConfig
 from penstock.ffmpeg.config import FfmpegConfig
-from penstock.ffmpeg.tools import discover
+from penstock.ffmpeg.discovery import discover
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.media import Media
 from penstock.processing.service import ProcessingService

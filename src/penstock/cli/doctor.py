@@ -177,11 +177,13 @@ def _exercise(url: str) -> Iterator[Finding]:
 
 
 def _tools(settings: "Settings") -> Iterator[Finding]:
+    from penstock.ffmpeg import trial
     from penstock.ffmpeg.config import Isolation
-    from penstock.ffmpeg.tools import discover
+    from penstock.ffmpeg.discovery import discover
 
     try:
         tools = discover(settings.ffmpeg)
+        trial.attempt(tools)
     except PenstockError as error:
         yield Finding(
             "media tools", Verdict.FAULT, error.detail, "Install what is missing, or unset PENSTOCK_FFMPEG_*."
@@ -190,7 +192,7 @@ def _tools(settings: "Settings") -> Iterator[Finding]:
     yield Finding(
         "media tools",
         Verdict.OK,
-        f"FFmpeg {tools.version} at {tools.ffmpeg}; every codec and filter is there",
+        f"FFmpeg {tools.version} at {tools.ffmpeg}; every codec, filter and option is there; a trial encode worked",
     )
     match tools.isolation:
         case Isolation.BUBBLEWRAP:

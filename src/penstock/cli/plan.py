@@ -29,7 +29,7 @@ def plan(
     from dataclasses import replace
 
     from penstock.ffmpeg import inspect as looking
-    from penstock.ffmpeg.tools import discover
+    from penstock.ffmpeg.discovery import discover
     from penstock.settings import Settings
     from penstock.video import plan as planning
 

@@ -54,7 +54,7 @@ def verify(video_id: Id, as_json: AsJson = False) -> None:
 def _findings(settings: "Settings", video: "Video", history: list[dict[str, Any]]) -> "Iterator[Finding]":
     from penstock.cli import verification
     from penstock.cli.verification import Finding
-    from penstock.ffmpeg.tools import discover
+    from penstock.ffmpeg.discovery import discover
     from penstock.storage.open import open_store
     from penstock.video import keys
 

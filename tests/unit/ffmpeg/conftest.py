@@ -3,7 +3,8 @@
 import pytest
 
 from penstock.ffmpeg.config import FfmpegConfig
-from penstock.ffmpeg.tools import Tools, discover
+from penstock.ffmpeg.discovery import discover
+from penstock.ffmpeg.tools import Tools
 
 
 @pytest.fixture(scope="session")

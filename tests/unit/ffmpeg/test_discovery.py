@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from penstock.ffmpeg import tools as module
+from penstock.ffmpeg import discovery as module
 from penstock.ffmpeg.config import FfmpegConfig, Isolation
-from penstock.ffmpeg.tools import Tools, discover
+from penstock.ffmpeg.discovery import discover
+from penstock.ffmpeg.tools import Tools
 from penstock.video.errors import ToolError
 
 
@@ -48,9 +49,22 @@ def test_a_tool_that_lacks_something_is_refused_by_name(tools: Tools, tmp_path: 
     assert "encoder 'aac'" not in refusal.value.detail
 
 
+def test_a_build_that_is_too_old_is_refused_with_the_version_needed(tools: Tools, tmp_path: Path) -> None:
+    """It has every codec and would fail every chunk: the option, what brought it, and the setting are named."""
+    old = program(
+        tmp_path,
+        "ffmpeg",
+        f'case "$2" in -h) {tools.ffmpeg} "$@" | grep -v -e "^-stats_enc_pre" ;; *) exec {tools.ffmpeg} "$@" ;; esac',
+    )
+    with pytest.raises(ToolError, match=r"option '-stats_enc_pre' \(of FFmpeg 6.0\)") as refusal:
+        discover(FfmpegConfig(ffmpeg=old, isolation=Isolation.NONE))
+    assert "PENSTOCK_FFMPEG_FFMPEG" in refusal.value.detail
+    assert refusal.value.code == "tools_incapable"
+
+
 def test_a_missing_tool_is_named(tmp_path: Path) -> None:
     """And the setting, if it was the setting that named it."""
-    with pytest.raises(ToolError, match="settings"):
+    with pytest.raises(ToolError, match="PENSTOCK_FFMPEG_FFPROBE"):
         discover(FfmpegConfig(ffprobe=tmp_path / "nothing"))
 
 
