@@ -101,6 +101,12 @@ def test_a_video_plays_from_zero_to_its_end_while_it_is_processed(
     frames = page.evaluate("document.getElementById('video').getVideoPlaybackQuality().totalVideoFrames")
     assert frames > 0.9 * 60 * 24
     assert complaints == []
+    told = [
+        line["cmcd"]
+        for line in platform.log("segment_served", video_id=opened["video_id"])
+        if line.get("cmcd")
+    ]
+    assert any("bl" in player for player in told)
 
 
 def test_a_private_video_needs_its_link(

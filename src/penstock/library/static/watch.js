@@ -138,6 +138,7 @@ function play(addresses) {
     backBufferLength: 60,
     liveDurationInfinity: false, // the growing end is a real end: show it, and let it be sought
     xhrSetup: address,
+    cmcd: { sessionId: playback.session_id, contentId: id }, // why a rung was chosen can then be read from the log
     playlistLoadPolicy: patient(Hls.DefaultConfig.playlistLoadPolicy),
     fragLoadPolicy: patient(Hls.DefaultConfig.fragLoadPolicy),
   });
