@@ -8,7 +8,7 @@ failures that nothing else caught. It knows no room; queries are never logged, s
 import re
 import secrets
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from penstock.video import identity
 from penstock.video.errors import PenstockError
 from penstock.web_api import metrics
+
+Render = Callable[[Exception], ASGIApp]
 
 _log = structlog.get_logger()
 _tracer = trace.get_tracer("penstock.web_api")
@@ -65,11 +67,12 @@ def note(**facts: Any) -> None:
 
 
 class RequestContext:
-    """The ASGI layer. ``service`` names it in metrics."""
+    """The ASGI layer. ``service`` names it in metrics; ``render`` makes the answer to what no handler caught."""
 
-    def __init__(self, app: ASGIApp, *, service: str) -> None:
+    def __init__(self, app: ASGIApp, *, service: str, render: Render) -> None:
         self._app = app
         self._service = service
+        self._render = render
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; other kinds of connection pass through."""
@@ -88,7 +91,9 @@ class RequestContext:
             structlog.contextvars.clear_contextvars()
             structlog.contextvars.bind_contextvars(request_id=current.request_id)
             try:
-                await _Exchange(self._app, self._service, current, span).serve(scope, receive, send)
+                await _Exchange(self._app, self._service, self._render, current, span).serve(
+                    scope, receive, send
+                )
             finally:
                 structlog.contextvars.clear_contextvars()
                 _current.reset(token)
@@ -97,9 +102,12 @@ class RequestContext:
 class _Exchange:
     """One request and its response, counted."""
 
-    def __init__(self, app: ASGIApp, service: str, current: _Current, span: trace.Span) -> None:
+    def __init__(
+        self, app: ASGIApp, service: str, render: Render, current: _Current, span: trace.Span
+    ) -> None:
         self._app = app
         self._service = service
+        self._render = render
         self._current = current
         self._span = span
         self._send: Send | None = None
@@ -131,15 +139,13 @@ class _Exchange:
 
     async def _answered(self, error: Exception, scope: Scope, receive: Receive) -> bool:
         """Renders what no handler caught; False where it is too late to answer."""
-        from penstock.web_api import problems  # it renders the request's id, so it depends on this module
-
         expected = isinstance(error, PenstockError)
         if not expected:
             _log.error("request_failed", exc_info=error, method=scope["method"], path=scope["path"])
             self._span.set_status(Status(StatusCode.ERROR))
         if self._status:
             return False
-        response = problems.response_for(error) if isinstance(error, PenstockError) else problems.unforeseen()
+        response = self._render(error)
         self._current.notes["code"] = error.code if isinstance(error, PenstockError) else PenstockError.code
         await response(scope, receive, self._counted)
         return True

@@ -98,8 +98,10 @@ def response_for(error: PenstockError, headers: Mapping[str, str] | None = None)
     )
 
 
-def unforeseen() -> Response:
-    """The answer to a failure that nobody raised on purpose; the log has its story under the request's id."""
+def of(error: Exception) -> Response:
+    """The answer to any error; what nobody raised on purpose tells only where the log has its story."""
+    if isinstance(error, PenstockError):
+        return response_for(error)
     return response_for(PenstockError("Something went wrong here. The log has it under this request's id."))
 
 

@@ -51,7 +51,7 @@ def create_service(
         lifespan=lifespan,
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(RequestContext, service=config.service),
+            Middleware(RequestContext, service=config.service, render=problems.of),
             Middleware(BodyLimit, limit=config.json_body_limit, streams_body=streams_body),
         ],
     )
