@@ -11,6 +11,7 @@ paper (Dadgar, Phillips, Currey 2018), measurements of memberlist, and Serf's ow
 
 import argparse
 import asyncio
+import multiprocessing
 import os
 import random
 import statistics
@@ -19,9 +20,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import structlog
+import uvloop
 
 from penstock.membership import codec
 from penstock.membership.agent import Agent
@@ -48,6 +51,8 @@ CONFIGURATIONS = {
     "default (alpha 2.25, beta 6)": OURS,
     "all (alpha 2, beta 4)": replace(OURS, suspicion_alpha=2.0, suspicion_beta=4.0),
 }
+STEADY_AFTER = 15.0  # seconds after joining until the news is told and comparisons are rare
+STEADY_SECONDS = 20.0
 # The Lifeguard paper's interval experiment: 128 nodes, C of them blocked for D, then normal for I, over and over.
 BLOCKED = (1, 4, 8, 12, 16, 20, 24, 28, 32)
 DURATIONS = (0.128, 0.512, 2.048, 8.192, 16.384, 32.768)
@@ -112,7 +117,7 @@ def false_positives(config: ProtocolConfig, seed: int, point: tuple[int, float, 
     blocked, duration, interval = point
     world = World(seed, config, timers_run_on=True)
     hosts = world.converged(128)
-    world.run(2)
+    world.run(5)
     slow = world.rng.sample(hosts, blocked)
     slow_ids = {host.node for host in slow}
     counts = [0, 0]
@@ -136,9 +141,8 @@ def false_positives(config: ProtocolConfig, seed: int, point: tuple[int, float, 
 
 def lifeguard(given: argparse.Namespace) -> Iterator[Result]:
     """The paper's experiment on a fixed sample of its grid."""
-    rng = random.Random(2018)
-    grid = [(c, d, i) for c in BLOCKED for d in DURATIONS for i in INTERVALS]
-    sample = rng.choices(grid, k=given.grid)
+    rng = random.Random(7)
+    sample = [(rng.choice(BLOCKED), rng.choice(DURATIONS), rng.choice(INTERVALS)) for _ in range(given.grid)]
     names = (
         list(CONFIGURATIONS) if given.large else ["SWIM (alpha 5, beta 1)", "default (alpha 2.25, beta 6)"]
     )
@@ -149,7 +153,11 @@ def lifeguard(given: argparse.Namespace) -> Iterator[Result]:
             everywhere, healthy = false_positives(CONFIGURATIONS[name], seed, point)
             totals[0] += everywhere
             totals[1] += healthy
-            print(f"   {name} {seed + 1}/{len(sample)} {point}: {everywhere}, {healthy}", file=sys.stderr)
+            print(
+                f"   {name} {seed + 1}/{len(sample)} {point}: {everywhere}, {healthy}",
+                file=sys.stderr,
+                flush=True,
+            )
         latency = statistics.median(first_detection(CONFIGURATIONS[name], seed) for seed in range(20))
         found[name] = (totals[0], totals[1], latency)
         yield Result(
@@ -373,53 +381,71 @@ def bad_links(_: argparse.Namespace) -> Iterator[Result]:
     )  # fmt: skip
 
 
-async def _agents(folder: Path, count: int) -> list[Agent]:
-    key = Key.generate()
+async def _some_agents(folder: Path, key: Key, numbers: range, total: int, pipe: Connection) -> None:
     agents = []
-    for number in range(count):
+    for number in numbers:
         home = folder / str(number)
         home.mkdir()
         (home / "keys").write_text(f"{key}\n")
         config = MembershipConfig(folder=home, name=f"n{number}", port=0)
         agents.append(Agent(config, NetworkTransport("127.0.0.1", 0)))
-    return agents
+        await agents[-1].start()
+    pipe.send("{}:{}".format(*agents[0].me.address))
+    seed = await asyncio.to_thread(pipe.recv)
+    others = [agent for agent in agents if "{}:{}".format(*agent.me.address) != seed]
+    used = time.process_time()
+    # An answer may be late where the seed is busy; gossip reaches them all the same.
+    await asyncio.gather(*(agent.join([seed]) for agent in others), return_exceptions=True)
+    while not all(agent.core.node.members.count == total for agent in agents):  # noqa: ASYNC110 - no single event tells that all have met
+        await asyncio.sleep(0.02)
+    pipe.send((time.monotonic(), time.process_time() - used))
+    await asyncio.to_thread(pipe.recv)
+    await asyncio.sleep(STEADY_AFTER)
+    used, began = time.process_time(), time.monotonic()
+    await asyncio.sleep(STEADY_SECONDS)
+    pipe.send((time.process_time() - used) / (time.monotonic() - began) / len(agents))
+    await asyncio.to_thread(pipe.recv)
+    await asyncio.gather(*(agent.stop() for agent in agents))
 
 
-async def _real(count: int, steady_seconds: float) -> tuple[float, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        agents = await _agents(Path(folder), count)
-        for agent in agents:
-            await agent.start()
-        seed = "{}:{}".format(*agents[0].me.address)
-        began = time.monotonic()
-        asked = await asyncio.gather(*(agent.join([seed]) for agent in agents[1:]), return_exceptions=True)
-        late = sum(
-            isinstance(answer, BaseException) for answer in asked
-        )  # the seed was busy; gossip reaches them
-        print(f"   {late} of {count - 1} had no answer within 5 s", file=sys.stderr)
-        while not all(  # noqa: ASYNC110 - no single event tells that all have met
-            agent.core.node.members.count == count for agent in agents
-        ):
-            await asyncio.sleep(0.02)
-        joined = time.monotonic() - began
-        await asyncio.sleep(15)  # until the news is told and the comparisons are rare
-        used, began = time.process_time(), time.monotonic()
-        await asyncio.sleep(steady_seconds)
-        share = (time.process_time() - used) / (time.monotonic() - began) / count
-        await asyncio.gather(*(agent.stop() for agent in agents))
-        return joined, share
+def _process(folder: Path, key: Key, numbers: range, total: int, pipe: Connection) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_some_agents(folder, key, numbers, total, pipe))
 
 
 def real(_: argparse.Namespace) -> Iterator[Result]:
-    """128 real agents in one process, over UDP and TCP on the loopback: depends on this machine and what else it does."""
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        joined, share = runner.run(_real(128, 20.0))
-    busy = os.getloadavg()[0]
+    """128 real agents in four processes, over UDP and TCP on the loopback: depends on this machine and what else it does."""
+    total, each = 128, 32
+    context = multiprocessing.get_context("spawn")
+    key = Key.generate()
+    with tempfile.TemporaryDirectory() as folder:
+        pipes, processes = [], []
+        for first in range(0, total, each):
+            ours, theirs = context.Pipe()
+            numbers = range(first, first + each)
+            processes.append(
+                context.Process(target=_process, args=(Path(folder), key, numbers, total, theirs))
+            )
+            processes[-1].start()
+            pipes.append(ours)
+        seeds = [pipe.recv() for pipe in pipes]
+        load, began = os.getloadavg()[0], time.monotonic()
+        for pipe in pipes:
+            pipe.send(seeds[0])
+        met = [pipe.recv() for pipe in pipes]
+        for pipe in pipes:
+            pipe.send("go on")
+        share = statistics.mean(pipe.recv() for pipe in pipes)
+        for pipe in pipes:
+            pipe.send("stop")
+        for process in processes:
+            process.join()
+    joined = max(moment for moment, _ in met) - began
+    used = sum(seconds for _, seconds in met)
     yield Result(
-        f"128 real agents in one process joining at once (load average {busy:.1f})", "3.43 s", "<= 3.5 s", f"{joined:.2f} s",
-        joined <= 3.5,
+        f"128 real agents in 4 processes joining at once (load average {load:.1f} on {os.cpu_count()} cores)",
+        "3.43 s", "<= 3.5 s", f"{joined:.2f} s, of which {used:.1f} s of one core", joined <= 3.5,
     )  # fmt: skip
     yield Result(
         "CPU per node, steady, 128 members",
@@ -450,7 +476,7 @@ def main() -> int:
     )
     parser.add_argument("--rows", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--large", action="store_true")
-    parser.add_argument("--grid", type=int, default=12, help="Lifeguard runs per configuration (default 12)")
+    parser.add_argument("--grid", type=int, default=6, help="Lifeguard runs per configuration (default 6)")
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     missed = 0
