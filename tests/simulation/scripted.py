@@ -43,11 +43,20 @@ class Script:
         return documents.dumps(self).encode()
 
 
-def breaking(*operations: str) -> Callable[[str], None]:
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An operation has begun: ``inspect``, ``scan``, ``chunk``, ``audio``, ``poster`` or ``captions``."""
+
+    operation: str
+    cancel: Event
+    progress: Callable[[float], None] = lambda _: None
+
+
+def breaking(*operations: str) -> Callable[[Moment], None]:
     """For ``begun``: these operations never come out."""
 
-    def begun(operation: str) -> None:
-        if operation in operations:
+    def begun(moment: Moment) -> None:
+        if moment.operation in operations:
             raise ToolFailed("The script says that it breaks.")
 
     return begun
@@ -56,8 +65,8 @@ def breaking(*operations: str) -> Callable[[str], None]:
 class ScriptedMedia(Media):
     """Deterministic and immediate.
 
-    A test may do anything, or raise, where it is called back: ``step`` between segments, ``begun`` and ``ended`` with the
-    name of each operation.
+    A test may do anything, or raise, where it is called back: ``begun`` at the beginning of each operation, ``step``
+    between segments, ``ended`` with the name of an encode that is complete.
     """
 
     def __init__(
@@ -65,7 +74,7 @@ class ScriptedMedia(Media):
         fingerprint: str = "scripted",
         *,
         step: Callable[[], None] = lambda: None,
-        begun: Callable[[str], None] = lambda _: None,
+        begun: Callable[[Moment], None] = lambda _: None,
         ended: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.fingerprint = fingerprint
@@ -78,7 +87,7 @@ class ScriptedMedia(Media):
 
     def inspect(self, source: Path, *, cancel: Event) -> SourceMedia:
         """The facts, as the header claims them."""
-        self.begun("inspect")
+        self.begun(Moment("inspect", cancel))
         script = _read(source)
         _check(cancel)
         if script.refused:
@@ -130,7 +139,7 @@ class ScriptedMedia(Media):
 
     def scan(self, source: Path, plan: Plan, *, cancel: Event) -> ScanResult:
         """The facts as they are."""
-        self.begun("scan")
+        self.begun(Moment("scan", cancel))
         script = _read(source)
         self.step()
         _check(cancel)
@@ -157,7 +166,7 @@ class ScriptedMedia(Media):
         cancel: Event,
     ) -> ChunkOutput:
         """Rungs interleaved, segment by segment; a chunk beyond the source's true end lacks frames."""
-        self.begun("chunk")
+        self.begun(Moment("chunk", cancel, on_progress))
         script = _read(source)
         assert plan.grid is not None
         inits: dict[str, EncodedInit] = {}
@@ -211,7 +220,7 @@ class ScriptedMedia(Media):
         cancel: Event,
     ) -> EncodedTrack:
         """Segments of whole AAC frames up to the true end of the source."""
-        self.begun("audio")
+        self.begun(Moment("audio", cancel, on_progress))
         script = _read(source)
         init = _init(scratch, track.name, f"{plan.digest()} {track}", track.sample_rate, "mp4a.40.2")
         on_init(init)
@@ -234,7 +243,7 @@ class ScriptedMedia(Media):
 
     def poster(self, source: Path, plan: Plan, scratch: Path, *, cancel: Event) -> MadeFile:
         """A still."""
-        self.begun("poster")
+        self.begun(Moment("poster", cancel))
         self.step()
         _check(cancel)
         return _file(scratch, "poster.jpg", f"{_read(source)} poster".encode(), "image/jpeg")
@@ -243,7 +252,7 @@ class ScriptedMedia(Media):
         self, source: Path, plan: Plan, track: CaptionsTrack, scratch: Path, *, cancel: Event
     ) -> MadeFile:
         """A text."""
-        self.begun("captions")
+        self.begun(Moment("captions", cancel))
         self.step()
         _check(cancel)
         return _file(scratch, f"{track.name}.vtt", f"WEBVTT\n\n{_read(source)}".encode(), "text/vtt")

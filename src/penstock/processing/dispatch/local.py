@@ -68,8 +68,11 @@ class LocalDispatch:
         """Fills the free places. Returns the seconds until another look makes sense without a ring."""
         if not self._room.is_there():
             return _PAUSED
+        due: int | None = None
         while not self._ending.is_set():
             with self._catalog.read() as tx:
+                # Asked first: what becomes due between the two questions is then offered now or waited for.
+                due = queue.next_due(tx)
                 found = relay.candidates(
                     tx,
                     self._runs,
@@ -80,8 +83,6 @@ class LocalDispatch:
             claimed = [candidate for candidate in chosen if self._claim(candidate)]
             if not claimed:
                 break
-        with self._catalog.read() as tx:
-            due = queue.next_due(tx)
         return self._config.sweep if due is None else min(self._config.sweep, due / 1000)
 
     def _claim(self, candidate: Candidate) -> bool:
