@@ -18,9 +18,14 @@ Open = Callable[..., Room]
 
 @pytest.fixture
 def config(tmp_path: Path) -> ProcessingConfig:
-    """No waiting between tries or versions: tests say what time it is."""
+    """No waiting between tries or versions, and no lease that ends by itself: tests say what time it is."""
     return ProcessingConfig(
-        node="node-1", run_folder=tmp_path, scratch_folder=tmp_path, retry_base=0.0, publish_interval=0.0
+        node="node-1",
+        run_folder=tmp_path,
+        scratch_folder=tmp_path,
+        retry_base=0.0,
+        publish_interval=0.0,
+        lease=3600.0,
     )
 
 
