@@ -272,9 +272,14 @@ def spread(count: int, seed: int) -> float:
     return known[0] - began
 
 
-def update(_: argparse.Namespace) -> Iterator[Result]:
+def update(given: argparse.Namespace) -> Iterator[Result]:
     """How fast news travels."""
     slowest = max(spread(1000, seed) for seed in range(3))
+    if given.large:  # about 9 GB of memory: 10 000 tables of 10 000 records
+        large = spread(10_000, 1)
+        yield Result(
+            "an update known to 99.99 % of 10 000 nodes", "2.6 s", "<= 2.8 s", f"{large:.2f} s", large <= 2.8
+        )
     yield Result(
         "an update known to 99.99 % of 1 000 nodes (slowest of 3)",
         "2.2 s",

@@ -32,6 +32,12 @@ class TableDigest:
         self.buckets = [0] * BUCKETS
         self.root = 0
 
+    def copy(self) -> "TableDigest":
+        """Another one, of an equal table."""
+        made = TableDigest()
+        made.buckets, made.root = self.buckets.copy(), self.root
+        return made
+
     def replace(self, node: NodeId, before: Record | None, after: Record | None) -> None:
         """Follows one change of the table."""
         delta = (fingerprint(before) if before else 0) ^ (fingerprint(after) if after else 0)

@@ -170,6 +170,16 @@ class Members:
             self._absent[node] = None
             self._remove(node)
 
+    def for_another(self, me: NodeId, rng: random.Random) -> "Members":
+        """The same table as its member ``me`` holds it: for many nodes that agree, much quicker than to put each record."""
+        copy = Members(rng, me)
+        copy._records = self._records.copy()
+        copy._absent = self._absent.copy()
+        copy._present = [self._me if node == me else node for node in self._present]
+        copy._place = self._place.copy()
+        copy._place[self._me] = copy._place.pop(me)
+        return copy
+
     def forget(self, node: NodeId) -> None:
         """Drops a member whose time of retention is over."""
         self._records.pop(node, None)

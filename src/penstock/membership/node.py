@@ -78,6 +78,11 @@ class Node:
             if record.node != self.id:
                 self._hold(self.members.get(record.node), record)
 
+    def agree_with(self, other: "Node") -> None:
+        """Takes over the whole table of another node that knows this one."""
+        self.members = other.members.for_another(self.id, self.rng)
+        self.digest = other.digest.copy()
+
     def adopt_clock(self) -> None:
         """This node is alive since now."""
         self._hold(self.me, msgspec.structs.replace(self.me, since=self.now))

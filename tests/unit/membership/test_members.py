@@ -159,3 +159,18 @@ def test_what_is_covered_would_change_nothing(said: list[Claim], later: Claim) -
         assert merged is not None
         assert (merged.order, merged.state) == (held.order, held.state)
         assert (merged.contact.order, merged.metadata.order) == (held.contact.order, held.metadata.order)
+
+
+def test_a_table_given_to_another_member_is_as_if_it_had_put_each_record() -> None:
+    """Records, who is present, and sampling: the same, but for whose it is."""
+    members = table(9)
+    members.put(record(4, state=State.DEAD))
+    copy = members.for_another(node_id(3), random.Random(1))
+    assert {held.node for held in copy} == {held.node for held in members}
+    assert copy.count == members.count
+    assert copy.absent == members.absent
+    assert {held.node for held in copy.sample(20)} == {node_id(number) for number in (0, 1, 2, 5, 6, 7, 8, 9)}
+    copy.put(record(5, state=State.DEAD))
+    assert {held.node for held in copy.sample(20)} == {node_id(number) for number in (0, 1, 2, 6, 7, 8, 9)}
+    assert members.count == 9
+    assert members.count == copy.count + 1

@@ -151,9 +151,12 @@ class World:
             rng = random.Random(self.rng.random())  # noqa: S311 - as above
             cores[host.number] = Core(self.config, Identity(host.node, host.name, host.address, 1), rng)
         records = [core.me for core in cores.values()]
+        first = cores[hosts[0].number].node
+        first.adopt(records)
         for host in hosts:
             host.core = cores[host.number]
-            host.core.node.adopt(records)
+            if host.core.node is not first:
+                host.core.node.agree_with(first)
             self.command(host, Start())
             host.core.node.gossip.drop(host.node)
         assert all(core.me.order == order for core in cores.values())
