@@ -34,8 +34,9 @@ def start(tmp_path: Path) -> Iterator[Starter]:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A running platform that the tests of a file share and leave as it is."""
-    platform = Platform(tmp_path_factory.mktemp("platform") / "data")
+    """A running platform that the tests of a file share; it looks for tombstones every second, as a deletion is awaited."""
+    quick = {"STREAMING_SETTLED_RECHECK": "1"}
+    platform = Platform(tmp_path_factory.mktemp("platform") / "data", quick)
     try:
         yield platform.start()
     finally:

@@ -142,6 +142,62 @@ class Platform:
         return httpx.get(f"{self.url}{path}", timeout=60)
 
 
+class Services:
+    """Each service as a process of its own, as on machines that share one folder; :meth:`close` leaves none behind."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.log_file = data.parent / "services.log"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, service: str, **settings: str) -> str:
+        """Starts one and returns its address once it serves (of processing: that of its health and figures)."""
+        begun = len(self._ready(service))
+        environment = {
+            **os.environ,
+            "PENSTOCK_DATA": str(self.data),
+            "PENSTOCK_PORT": "0",
+            "PENSTOCK_LOG_FILE": str(self.log_file),
+            **{f"PENSTOCK_{name}": value for name, value in settings.items()},
+        }
+        process = subprocess.Popen([sys.executable, "-m", "penstock.cli", "serve", service], env=environment)
+        self._processes[service] = process
+
+        def ready() -> dict[str, Any] | None:
+            assert process.poll() is None, f"{service} ended with {process.returncode}"
+            lines = self._ready(service)
+            return lines[-1] if len(lines) > begun else None
+
+        line = eventually(ready, f"{service} serves")
+        return str(line.get("url") or f"http://127.0.0.1:{line['port']}")
+
+    def kill(self, service: str) -> None:
+        """Ends one as kill -9 does."""
+        process = self._processes.pop(service)
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        """Ends those that run."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self._processes.values():
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def client(self, url: str) -> Client:
+        """Of the service at this address, with the administrator's key."""
+        return Client(url, api_key=(self.data / "admin.key").read_text().strip())
+
+    def _ready(self, service: str) -> list[dict[str, Any]]:
+        text = self.log_file.read_text() if self.log_file.exists() else ""
+        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return [line for line in lines if (line["event"], line["service"]) == ("service_ready", service)]
+
+
 def running(pid: int) -> bool:
     """Whether the process runs (a zombie does not)."""
     try:

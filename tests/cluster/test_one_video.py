@@ -8,7 +8,7 @@ import pytest
 
 from penstock.client.models import Status, Video
 from scripts import playback
-from tests.cluster.running import Platform
+from tests.cluster.running import Platform, eventually
 
 pytestmark = pytest.mark.xdist_group("one-video")  # one platform serves all tests of this file
 
@@ -94,7 +94,9 @@ def test_the_command_line_shows_it(platform: Platform, video: Video) -> None:
     """What a person asks for first: state, ladder, tasks, history, an address."""
     shown = platform.command("show", video.id)
     assert shown.returncode == 0, shown.stderr
-    for word in ("ready", "720p", "1280x720", "transcode 0", "publish 0", "upload_completed"):
+    words = ("ready", "720p", "1280x720", "transcode 0", "publish 0", "upload_completed")
+    found = ("FOUND", "h264 1280x720, 25 frames/s", "DECIDED", "132 frames", "CRF 23")
+    for word in (*words, *found):
         assert word in shown.stdout
     assert video.id in platform.command("videos").stdout
     address = platform.command("play-url", video.id).stdout.strip()
@@ -149,5 +151,14 @@ def test_every_service_tells_its_figures(platform: Platform, video: Video) -> No
 def test_deleting_it_ends_playback(platform: Platform, video: Video) -> None:
     """The library forgets it at once; players are told within the time that a timeline may be remembered."""
     with platform.client() as client:
+        assert video.playback is not None
+        assert httpx.get(video.playback.hls).status_code == 200
+        assert playback.hls_frames(video.playback.hls) == dict.fromkeys(RUNGS, FRAMES)
         client.delete(video.id)
         assert client.status(video.id).state == "deleted"
+        assert client.video(video.id).playback is None
+        assert video.id not in {item.id for item in client.videos().items}
+    for address in (video.playback.hls, video.playback.dash):
+        eventually(lambda url=address: httpx.get(url).status_code == 404, "players are told")  # type: ignore[misc]
+        refusal = httpx.get(address).json()
+        assert (refusal["status"], refusal["code"]) == (404, "video_deleted")
