@@ -32,7 +32,9 @@ _PATIENCE = (
     0.05  # seconds between looks at cancellation and clocks while nothing arrives: "at once" for a person
 )
 _READ = 1 << 18  # bytes taken from a pipe at a time
-_PIPE = 1 << 20  # bytes a pipe may hold, so that the encoder runs on while a segment is being stored
+# Bytes a pipe may hold, so that the encoder runs on while a segment is being stored. All pipes of a user share 64 MiB, and
+# who goes beyond gets tiny ones (pipe(7), pipe-user-pages-soft).
+_PIPE = 1 << 18
 # The last bytes of what a tool complains about; broken files make it complain without end.
 _MESSAGES = 64 << 10
 _ENVIRONMENT = {
