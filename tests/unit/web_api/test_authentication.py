@@ -52,7 +52,9 @@ def test_every_bad_key_gets_the_same_answer() -> None:
     assert len(answers) == 1
 
 
-@pytest.mark.parametrize("header", ["", "Basic dXNlcjpwYXNz", KEY.text])
+@pytest.mark.parametrize(
+    "header", ["", "Basic dXNlcjpwYXNz", KEY.text], ids=["none", "basic", "key without its scheme"]
+)
 def test_other_schemes_are_refused(header: str) -> None:
     """A credential that is not understood is not silently taken for none."""
     with pytest.raises(Unauthenticated):
