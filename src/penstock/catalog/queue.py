@@ -75,6 +75,17 @@ def waiting(
     return [found[task_id] for task_id in chosen if task_id in found]
 
 
+def present(tx: Connection, *, tool_fingerprint: str | None = None) -> set[tuple[TaskKind, bool]]:
+    """Kind and urgency of what :func:`waiting` would offer: most looks find little, and this is one question."""
+    table = schema.tasks.c
+    rows = tx.execute(
+        select(table.kind, table.urgent)
+        .where(table.state == TaskState.QUEUED, table.not_before <= now_ms(), *_for_tools(tool_fingerprint))
+        .distinct()
+    )
+    return {(row.kind, row.urgent) for row in rows}
+
+
 def next_due(tx: Connection) -> int | None:
     """Milliseconds until the next back-off has passed; None where no task waits for one."""
     table = schema.tasks.c

@@ -4,6 +4,7 @@ The field types of the dataclass are the schema. This file knows nothing about w
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -64,6 +65,13 @@ def digest(value: Any) -> str:
     return hashlib.sha256(dumps(value).encode()).hexdigest()
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Name and type of each field; finding them out takes longer than decoding by them."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
 def _decode(kind: Any, document: Any) -> Any:
     origin = typing.get_origin(kind)
     if origin in (types.UnionType, typing.Union):
@@ -73,14 +81,8 @@ def _decode(kind: Any, document: Any) -> Any:
         element = typing.get_args(kind)[0]
         return tuple(_decode(element, item) for item in _expect(document, list))
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
         fields = _expect(document, dict)
-        return kind(
-            **{
-                field.name: _decode(hints[field.name], fields[field.name])
-                for field in dataclasses.fields(kind)
-            }
-        )
+        return kind(**{name: _decode(hint, fields[name]) for name, hint in _hints(kind).items()})
     if issubclass(kind, Enum):
         return kind(document)
     if kind is Fraction:
