@@ -4,6 +4,7 @@ Every commit goes through the claim's fence, and objects are durable before the 
 of threads, places or retries.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,12 @@ class Parts:
     announce: Callable[[], None]  # rings at every processing process of the machine
 
 
+@functools.lru_cache(maxsize=16)
+def _parsed(text: str) -> Plan:
+    """The chunks of a video follow each other, and each asks for the same plan."""
+    return Plan.from_json(text)
+
+
 class Attempt:
     """One attempt. Its scratch folder is removed when it ends."""
 
@@ -72,7 +79,7 @@ class Attempt:
             text = generations.plan(tx, self.task.generation_id)
         if text is None:
             raise PermanentError("The generation has no plan.", code="plan_missing")
-        return Plan.from_json(text)
+        return _parsed(text)
 
     def source(self) -> Path:
         """The source as a file of this machine, to be read only: the stored file itself, else a copy in scratch."""

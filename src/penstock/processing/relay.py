@@ -25,12 +25,17 @@ class _Line:
     urgent: bool | None
     lanes: tuple[Lane, ...]  # whose places they may take, first choice first
 
+    def has_some(self, present: Collection[tuple[TaskKind, bool]]) -> bool:
+        """Whether any task of this line is among what is present, by kind and urgency."""
+        return any(kind in self.kinds and self.urgent in {None, urgent} for kind, urgent in present)
 
+
+_LATER = _Line((TaskKind.TRANSCODE,), False, (Lane.ENCODE,))
 _LINES = (
     _Line((TaskKind.INSPECT, TaskKind.TRANSCODE), True, (Lane.URGENT, Lane.ENCODE)),
     _Line((TaskKind.AUDIO,), None, (Lane.AUDIO,)),
     _Line((TaskKind.PUBLISH, TaskKind.SCAN, TaskKind.POSTER, TaskKind.CAPTIONS), None, (Lane.LIGHT,)),
-    _Line((TaskKind.TRANSCODE,), False, (Lane.ENCODE,)),
+    _LATER,
 )
 
 
@@ -43,17 +48,26 @@ class Candidate:
     memory: int  # bytes it is expected to occupy
 
 
-def candidates(tx: Connection, runs: Runs, *, fingerprint: str, losses_alone: int) -> Iterator[Candidate]:
+def candidates(
+    tx: Connection, runs: Runs, *, fingerprint: str, losses_alone: int, abreast: int
+) -> Iterator[Candidate]:
     """Tasks for the places that are free, each line in fair order, what early play waits for first.
 
     A task that has cost several workers runs with no neighbour: it is offered to an idle process, and a busy one takes
-    nothing more until it is idle.
+    nothing more until it is idle. While a first chunk is encoded, later ones begin only up to ``abreast`` encodes: on two
+    cores it has them to itself, and its video plays that much earlier.
     """
     free = dict(runs.free())
-    occupied, idle = runs.occupied(), not runs.now()
+    busy = runs.now()
+    occupied = sum(run.memory for run in busy)
+    encodes = [run.task for run in busy if run.task.kind is TaskKind.TRANSCODE]
+    present = queue.present(tx, tool_fingerprint=fingerprint)
+    chosen = 0
     for line in _LINES:
         places = sum(free[lane] for lane in line.lanes)
-        if not places:
+        if line is _LATER and any(task.urgent for task in encodes):
+            places = min(places, abreast - len(encodes))
+        if places <= 0 or not line.has_some(present):
             continue
         for task in queue.waiting(
             tx, places, kinds=line.kinds, urgent=line.urgent, tool_fingerprint=fingerprint
@@ -64,9 +78,10 @@ def candidates(tx: Connection, runs: Runs, *, fingerprint: str, losses_alone: in
             if lane is None or (occupied and occupied + memory > runs.memory_budget):
                 break
             if task.losses >= losses_alone:
-                if idle:
+                if not busy and not chosen:
                     yield Candidate(task, lane, memory)
                 return
             free[lane] -= 1
-            occupied, idle = occupied + memory, False
+            occupied, chosen = occupied + memory, chosen + 1
+            encodes += [task] if task.kind is TaskKind.TRANSCODE else []
             yield Candidate(task, lane, memory)

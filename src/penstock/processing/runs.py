@@ -87,11 +87,6 @@ class Runs:
             busy = Counter(run.lane for run in self._runs.values())
             return {lane: max(0, count - busy[lane]) for lane, count in self.places.items()}
 
-    def occupied(self) -> int:
-        """Bytes that the runs are expected to occupy together."""
-        with self._changed:
-            return sum(run.memory for run in self._runs.values())
-
     def stop_all(self, reason: StopReason) -> None:
         """Calls every run off."""
         for run in self.now():

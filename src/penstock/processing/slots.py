@@ -32,13 +32,18 @@ class Lane(StrEnum):
 def places(config: ProcessingConfig) -> Mapping[Lane, int]:
     """How many tasks each lane runs at once on this machine."""
     available = cores()
-    encodes = config.encode_slots or max(2, available // 2)
+    encodes = config.encode_slots or max(2, abreast())
     return {
         Lane.URGENT: config.urgent_slots,
         Lane.ENCODE: encodes,
         Lane.AUDIO: config.audio_slots or max(2, available),
         Lane.LIGHT: config.light_slots,
     }
+
+
+def abreast() -> int:
+    """How many encodes this machine runs side by side without slowing each other down: each keeps two cores busy."""
+    return max(1, cores() // 2)
 
 
 def memory_budget(config: ProcessingConfig) -> int:

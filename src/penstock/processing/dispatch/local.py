@@ -10,7 +10,7 @@ import structlog
 
 from penstock.catalog import Catalog, claims, queue
 from penstock.catalog.claims import Outcome, RetryPolicy
-from penstock.processing import metrics, relay
+from penstock.processing import metrics, relay, slots
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.dispatch.doorbell import Listener
 from penstock.processing.lease import Lease
@@ -50,6 +50,7 @@ class LocalDispatch:
         self._listener = listener
         self._policy = policy
         self._fingerprint = fingerprint
+        self._abreast = slots.abreast()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
 
@@ -78,6 +79,7 @@ class LocalDispatch:
                     self._runs,
                     fingerprint=self._fingerprint,
                     losses_alone=self._policy.alone_after_losses,
+                    abreast=self._abreast,
                 )
                 chosen = list(found)
             claimed = [candidate for candidate in chosen if self._claim(candidate)]
