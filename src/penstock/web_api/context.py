@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penstock.video import identity
-from penstock.video.errors import PenstockError
+from penstock.video.errors import InvalidRequest, PenstockError
 from penstock.web_api import metrics
 
 Render = Callable[[Exception], ASGIApp]
@@ -32,6 +32,15 @@ _propagator = TraceContextTextMapPropagator()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _QUIET = frozenset({"/health", "/status", "/metrics"})  # asked every few seconds by machines
+# A client may invent others without end, and each word would be a time series for ever.
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class BodyIncomplete(InvalidRequest):
+    """The request's body broke off, or is not framed as HTTP has it."""
+
+    code = "body_incomplete"
+    status = 400
 
 
 @dataclass(slots=True)
@@ -121,6 +130,10 @@ class _Exchange:
             await self._app(scope, receive, self._counted)
         except ClientDisconnect:
             self._current.notes["client_gone"] = True
+            # Where it is gone indeed nobody hears this; one that sent a malformed body is still there and waits.
+            await self._answered(
+                BodyIncomplete("The request's body ended before it was whole."), scope, receive
+            )
         except Exception as error:
             if not await self._answered(error, scope, receive):
                 raise  # the response had begun: only the server can now cut it short
@@ -154,9 +167,8 @@ class _Exchange:
         route = (
             getattr(scope.get("route"), "path", None) or self._current.notes.pop("route", None) or "unmatched"
         )
-        metrics.REQUEST_SECONDS.labels(self._service, scope["method"], route, str(self._status)).observe(
-            seconds
-        )
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        metrics.REQUEST_SECONDS.labels(self._service, method, route, str(self._status)).observe(seconds)
         metrics.RESPONSE_BYTES.labels(self._service, route).inc(self._sent)
         self._span.set_attribute("http.route", route)
         self._span.set_attribute("http.response.status_code", self._status)

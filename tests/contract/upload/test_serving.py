@@ -107,6 +107,20 @@ def test_a_client_that_vanishes(instance: Instance, tmp_path: Path, framing: str
         instance.assert_nothing_uploaded()
 
 
+@pytest.mark.parametrize("path", ["/api/uploads?filename=a.mp4", "/api/uploads/initiate"])
+def test_a_body_that_is_not_framed_as_http_has_it(instance: Instance, tmp_path: Path, path: str) -> None:
+    """A chunk without a length is the client's fault and is answered so; nothing is left of the upload."""
+    with Server(instance, tmp_path) as server, server.connect() as connection:
+        request = f"POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+        request += f"authorization: {instance.headers('olga')['authorization']}\r\n\r\nno length\r\nabc\r\n"
+        connection.sendall(request.encode())
+        answer = problem_on(connection)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"body_incomplete" in answer
+        assert not staged(instance)
+        instance.assert_nothing_uploaded()
+
+
 def test_a_part_broken_off_is_sent_again(instance: Instance, tmp_path: Path) -> None:
     """A part whose client vanished is not there; its lock is free at once for the same part again."""
     data = content(MIB)

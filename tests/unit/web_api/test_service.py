@@ -317,6 +317,15 @@ def test_metrics_count_requests_by_route(client: TestClient) -> None:
     )
 
 
+def test_invented_methods_do_not_multiply_the_series(client: TestClient) -> None:
+    """A stranger may send any word as a method; they share one series, or the memory would grow with each."""
+    for number in range(5):
+        assert client.request(f"BREW{number}", "/trace").status_code == 405
+    text = client.get("/metrics").text
+    assert "BREW" not in text
+    assert 'penstock_http_request_seconds_count{method="other"' in text
+
+
 def test_the_contract_describes_every_error_as_a_problem() -> None:
     """Each operation has a default response of the problem type, and no schema of the framework's own is left."""
     document = make().openapi()
