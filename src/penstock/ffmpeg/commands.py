@@ -322,8 +322,11 @@ def _input(path: Path) -> tuple[str, ...]:
 
 
 def _quiet(level: str) -> tuple[str, ...]:
-    """No banner, no questions, and messages no chattier than needed."""
-    return ("-hide_banner", "-nostdin", "-nostats", "-v", level)
+    """No banner, no questions, messages no chattier than needed; and no giving up where much does not decode.
+
+    A damaged stretch is shown as the picture before it: how much there is, is judged by what was made.
+    """
+    return ("-hide_banner", "-nostdin", "-nostats", "-v", level, "-max_error_rate", "1")
 
 
 def _progress() -> tuple[str, ...]:
@@ -356,8 +359,6 @@ def _chunk_input(source: Path, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
         # Where the picture's size changes on the way, scale follows; a new graph would restart.
         *("-reinit_filter", "0"),
         *("-threads", threads),  # of the decoder
-        # A damaged stretch is shown as the picture before it, and not the end of the run.
-        *("-max_error_rate", "1"),
         *("-an", "-sn", "-dn"),  # nothing else is decoded
         *seek,
         *_guarded(),

@@ -17,7 +17,7 @@ from penstock.ffmpeg.refusals import Refusal, refused
 from penstock.ffmpeg.run import Finished, run
 from penstock.ffmpeg.tools import Tools
 from penstock.ffmpeg.writing import FramesDiffer, RungWriter, SoundWriter
-from penstock.video.errors import ToolFailed
+from penstock.video.errors import MediaError, ToolFailed
 from penstock.video.grid import nearest
 from penstock.video.plan import Chunk, Plan
 from penstock.video.tracks import AudioTrack
@@ -86,11 +86,6 @@ def encode_chunk(
     try:
         output = ChunkOutput(tuple(writer.close() for writer in writers))
         _check_origins(plan, chunk, origins.decode("ascii"))
-    except FramesDiffer as error:
-        if finished.status == 0 and _DAMAGE.search(finished.messages):
-            # The tool read all there is and could not decode it: nor will it the next time.
-            raise refused(Refusal.UNDECODABLE, "They end before it does.") from _explained(error, finished)
-        raise _explained(error, finished) from error
     except ToolFailed as error:
         raise _explained(error, finished) from error
     return output
@@ -164,9 +159,15 @@ def _gain(tools: Tools, source: Path, plan: Plan, track: AudioTrack, cancel: Eve
     return None if loudness <= -70.0 else _TARGET_LUFS - loudness
 
 
-def _explained(error: ToolFailed, finished: Finished) -> ToolFailed:
-    """The failure with what the tool said last, which is for operators: it may name things of this machine."""
-    error.add_note(
+def _explained(error: ToolFailed, finished: Finished) -> ToolFailed | MediaError:
+    """The failure with what the tool said last, which is for operators: it may name things of this machine.
+
+    Where the tool read all there is and said that it cannot be decoded, the source is at fault: nor will it the next time.
+    """
+    blamed: ToolFailed | MediaError = error
+    if isinstance(error, FramesDiffer) and finished.status == 0 and _DAMAGE.search(finished.messages):
+        blamed = refused(Refusal.UNDECODABLE, "What decodes ends before the file does.")
+    blamed.add_note(
         f"The tool ended with status {finished.status} after {finished.seconds:.1f} s:\n{finished.messages}"
     )
-    return error
+    return blamed

@@ -78,8 +78,9 @@ def poster(plan: Plan, picture: Poster) -> str:
 
 def look(stream: int) -> str:
     """A graph that changes nothing and reports on its standard error what the first pictures are."""
-    # The side data of some cameras fills pages per picture; checksums cost time: neither is wanted.
-    return f"[0:{stream}]sidedata=mode=delete,idet,showinfo=checksum=0[v0]"
+    # The side data of some cameras fills pages per picture; checksums cost time: neither is wanted. showinfo comes first,
+    # to tell what the stream says of its lines: idet writes what it believes of them onto the pictures.
+    return f"[0:{stream}]sidedata=mode=delete,showinfo=checksum=0,idet[v0]"
 
 
 def sound(plan: Plan, track: AudioTrack, gain: float | None) -> str:

@@ -48,6 +48,7 @@ class TrackWriter:
         self._on_init = on_init
         self._on_segment = on_segment
         self._reader = FragmentReader(delay)
+        self._described: InitSegment | None = None
         self._init: EncodedInit | None = None
         self._segments: list[EncodedSegment] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,15 +57,19 @@ class TrackWriter:
         """Take in some bytes. Raises ``ToolFailed`` where they are not what was planned."""
         for item in self._reader.feed(data):
             if isinstance(item, InitSegment):
-                self._write_init(item)
-            else:
-                self._take(item)
+                self._described = item
+                continue
+            if self._init is None:
+                # Not before: an encoder that got no frame at all describes nothing that could be compared.
+                assert self._described is not None
+                self._init = self._write_init(self._described)
+            self._take(item)
 
     def close(self) -> EncodedTrack:
         """The whole track, once the encoder has ended. Raises ``ToolFailed`` if something is missing."""
         self._reader.close()
         self._finish()
-        assert self._init is not None  # else the reader would have refused
+        assert self._init is not None  # else nothing came, and that was refused
         return EncodedTrack(self._init, tuple(self._segments))
 
     def _take(self, fragment: Fragment) -> None:
@@ -73,7 +78,7 @@ class TrackWriter:
     def _finish(self) -> None:
         raise NotImplementedError
 
-    def _write_init(self, init: InitSegment) -> None:
+    def _write_init(self, init: InitSegment) -> EncodedInit:
         if init.timescale != self._timescale:
             raise ToolFailed(
                 f"Track {self._name} has {init.timescale} ticks per second instead of {self._timescale}."
@@ -84,9 +89,10 @@ class TrackWriter:
                 f"The initialisation segment of {self._name} differs from that of the chunks before: another tool made it.",
                 code="init_mismatch",
             )
-        self._init = EncodedInit(self._name, path, len(init.data), digest, init.codecs, init.timescale)
+        made = EncodedInit(self._name, path, len(init.data), digest, init.codecs, init.timescale)
         if self._on_init is not None:
-            self._on_init(self._init)
+            self._on_init(made)
+        return made
 
     def _announce(
         self,

@@ -138,7 +138,7 @@ def test_an_init_segment_other_than_the_pinned_one_is_refused(tmp_path: Path) ->
 def test_a_clock_other_than_the_grids_is_refused(tmp_path: Path) -> None:
     """Its times would mean something else."""
     with pytest.raises(ToolFailed):
-        writer(tmp_path).feed(init(12_800))
+        writer(tmp_path).feed(init(12_800) + group(100, 50))
 
 
 def test_what_a_listener_raises_reaches_the_caller(tmp_path: Path) -> None:
