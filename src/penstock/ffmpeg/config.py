@@ -55,4 +55,4 @@ class FfmpegConfig:
     """Without any progress for so long a process is killed: a decoder in a loop, a file system that hangs."""
 
     nice: int = 5
-    """Added niceness of background encodes, so that the web services stay quick. First chunks run at 0."""
+    """Added niceness of background encodes and of sound, so that the web services stay quick. First chunks run at 0."""

@@ -123,6 +123,8 @@ def encode_audio(
         {commands.FIRST_OUTPUT_PIPE: writer.feed},
         cancel=cancel,
         on_progress=progress,
+        # Its first segment takes a tenth of a second at any niceness; the rest must not slow the first chunk down.
+        nice=tools.config.nice,
     )
     try:
         return writer.close()

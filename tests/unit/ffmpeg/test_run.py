@@ -272,3 +272,13 @@ def test_bubblewrap_hides_other_processes(shell: Tools) -> None:
     printed, _ = output(replace(shell, isolation=Isolation.BUBBLEWRAP), "echo /proc/[0-9]*")
     assert str(os.getpid()) not in [Path(path).name for path in printed.split() if int(Path(path).name) > 10]
     assert len(printed.split()) < 5
+
+
+def test_a_background_run_steps_back_for_other_sessions_too(shell: Tools) -> None:
+    """Where the kernel shares the processors between sessions first, niceness inside a session of its own means nothing."""
+    printed = bytearray()
+    text = "nice; grep -o 'nice.*' /proc/self/autogroup 2>/dev/null || echo none"
+    run(shell, script(text), {1: printed.extend}, nice=7)
+    niceness, group = printed.decode().splitlines()
+    assert int(niceness) == os.nice(0) + 7
+    assert group in {f"nice {niceness}", "none"}
