@@ -134,6 +134,14 @@ def test_progressive_pictures_with_an_interlaced_flag_are_left_alone(
     assert inspect(tools, source).video[0].scan is Scan.PROGRESSIVE
 
 
+def test_what_looks_woven_and_is_said_to_be_progressive_is_left_alone(tools: Tools, make: Make) -> None:
+    """Fine lines of drawings and screens deceive a look at the lines; H.264 says itself how its pictures were taken."""
+    drawn = make(
+        "drawn.mp4", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=2", "-c:v", "libx264"
+    )
+    assert inspect(tools, drawn).video[0].scan is Scan.PROGRESSIVE
+
+
 def refusal(tools: Tools, source: Path) -> str:
     """The code with which a source is refused."""
     with pytest.raises(MediaError) as refused:

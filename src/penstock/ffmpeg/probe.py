@@ -101,12 +101,13 @@ def look(report: str) -> Look:
     """The report of :func:`commands.look`. ``pictures`` is 0 where nothing could be decoded."""
     frames = re.findall(r"showinfo.*\] n: *\d+ .*? fmt:(\S+) .*?s:(\d+)x(\d+) i:([PTB])", report)
     tags = re.search(r"color_range:(\S+) color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)", report)
-    seen = re.search(r"Multi frame detection: TFF: *(\d+) BFF: *(\d+) Progressive: *(\d+)", report)
+    # The last count: a graph that is set up anew once the pictures are known reports an empty one before.
+    seen = re.findall(r"Multi frame detection: TFF: *(\d+) BFF: *(\d+) Progressive: *(\d+)", report)
     if not frames:
         return Look(0, 0, 0, "", Colour(), 0, 0, 0, 0, 0)
     pixel_format, width, height, _ = frames[0]
     flags = [frame[3] for frame in frames]
-    top, bottom, progressive = (int(count) for count in seen.groups()) if seen else (0, 0, 0)
+    top, bottom, progressive = (int(count) for count in seen[-1]) if seen else (0, 0, 0)
     colour = Colour()
     if tags:
         colour = _colour(pixel_format, *tags.groups())

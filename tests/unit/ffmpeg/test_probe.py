@@ -194,15 +194,16 @@ def test_an_image_file_is_a_still() -> None:
 
 
 REPORT = """\
-[Parsed_showinfo_2 @ 0x7f] config in time_base: 1/600, frame_rate: 30000/1001
-[Parsed_showinfo_2 @ 0x7f] n:   0 pts:      0 pts_time:0       duration: 20 duration_time:0.03 fmt:yuv420p10le \
+[Parsed_idet_2 @ 0x7f] Multi frame detection: TFF:     0 BFF:     0 Progressive:     0 Undetermined:     0
+[Parsed_showinfo_1 @ 0x7f] config in time_base: 1/600, frame_rate: 30000/1001
+[Parsed_showinfo_1 @ 0x7f] n:   0 pts:      0 pts_time:0       duration: 20 duration_time:0.03 fmt:yuv420p10le \
 cl:left sar:0/1 s:1920x1080 i:T iskey:1 type:I
-[Parsed_showinfo_2 @ 0x7f] color_range:tv color_space:bt2020nc color_primaries:bt2020 color_trc:arib-std-b67
-[Parsed_showinfo_2 @ 0x7f] n:   1 pts:     20 pts_time:0.033   duration: 20 duration_time:0.03 fmt:yuv420p10le \
+[Parsed_showinfo_1 @ 0x7f] color_range:tv color_space:bt2020nc color_primaries:bt2020 color_trc:arib-std-b67
+[Parsed_showinfo_1 @ 0x7f] n:   1 pts:     20 pts_time:0.033   duration: 20 duration_time:0.03 fmt:yuv420p10le \
 cl:left sar:0/1 s:1920x1080 i:P iskey:0 type:B
-[Parsed_showinfo_2 @ 0x7f] color_range:tv color_space:bt2020nc color_primaries:bt2020 color_trc:arib-std-b67
-[Parsed_idet_1 @ 0x7f] Single frame detection: TFF:     1 BFF:     2 Progressive:     3 Undetermined:     4
-[Parsed_idet_1 @ 0x7f] Multi frame detection: TFF:    80 BFF:     1 Progressive:    10 Undetermined:     9
+[Parsed_showinfo_1 @ 0x7f] color_range:tv color_space:bt2020nc color_primaries:bt2020 color_trc:arib-std-b67
+[Parsed_idet_2 @ 0x7f] Single frame detection: TFF:     1 BFF:     2 Progressive:     3 Undetermined:     4
+[Parsed_idet_2 @ 0x7f] Multi frame detection: TFF:    80 BFF:     1 Progressive:    10 Undetermined:     9
 """
 LOOK = Look(
     2, 1920, 1080, "yuv420p10le", Colour(False, "bt2020nc", "bt2020", "arib-std-b67"), 1, 0, 80, 1, 10
