@@ -133,7 +133,7 @@ def _tail(timeline: Timeline) -> list[str]:
 
 def _video_variant(timeline: Timeline, track: Track, group: _AudioGroup) -> list[str]:
     codecs = dict.fromkeys([track.codecs, *(audio.codecs for audio in group.tracks)])
-    attributes = [*_rates(timeline, track, group.tracks), f'CODECS="{",".join(codecs)}"']
+    attributes = [*_rates(timeline, [track], group.tracks), f'CODECS="{",".join(codecs)}"']
     if track.width and track.height:
         attributes.append(f"RESOLUTION={track.width}x{track.height}")
     if track.frame_rate:
@@ -148,9 +148,8 @@ def _video_variant(timeline: Timeline, track: Track, group: _AudioGroup) -> list
 
 def _audio_variant(timeline: Timeline, group: _AudioGroup, *, alone: bool) -> list[str]:
     chosen = next(rendition for rendition in group.renditions if rendition.default).track
-    heaviest = max(group.tracks, key=lambda track: _peak(timeline, track))
     codecs = dict.fromkeys(track.codecs for track in group.tracks)
-    attributes = [*_rates(timeline, heaviest, ()), f'CODECS="{",".join(codecs)}"']
+    attributes = [*_rates(timeline, group.tracks), f'CODECS="{",".join(codecs)}"']
     if not alone:
         attributes.append(f'AUDIO="{group.id}"')
     if timeline.captions:
@@ -170,10 +169,13 @@ def _iframe_variant(timeline: Timeline, track: Track) -> str:
     return _tag("I-FRAME-STREAM-INF", attributes)
 
 
-def _rates(timeline: Timeline, track: Track, audio: Sequence[Track]) -> list[str]:
-    """The caps while growing; when frozen what was measured, of the heaviest playable combination (section 4.3.4.2)."""
-    peak = _peak(timeline, track) + max((_peak(timeline, item) for item in audio), default=0)
-    average = _average(timeline, track) + max((_average(timeline, item) for item in audio), default=0)
+def _rates(timeline: Timeline, *played: Sequence[Track]) -> list[str]:
+    """The caps while growing; when frozen what was measured, of the heaviest playable combination (section 4.3.4.2).
+
+    One track of each of ``played`` plays at a time; the one with the highest peak need not have the highest average.
+    """
+    peak = sum(max((_peak(timeline, track) for track in tracks), default=0) for tracks in played)
+    average = sum(max((_average(timeline, track) for track in tracks), default=0) for tracks in played)
     if timeline.state is TimelineState.FROZEN:
         text = max((captions_bit_rate(timeline, item) for item in timeline.captions), default=0)
         peak, average = peak + text, average + text

@@ -126,6 +126,16 @@ def test_every_variant_names_what_exists(timeline: Timeline) -> None:
         assert len({tuple(item.name for item in members) for members in groups.values()}) == 1
 
 
+def test_the_average_is_that_of_the_heaviest_track_whichever_has_the_peak() -> None:
+    """Of two sound tracks one may have the highest peak and the other the highest average; both are promised."""
+    peaky = make.audio(0, sizes=[90_000, 10_000, 10_000, 10_000, 10_000], default=True)
+    even = make.audio(1, sizes=[60_000] * 5)
+    [variant] = m3u8.loads(hls.multivariant(make.timeline([peaky, even]))).playlists
+    info = variant.stream_info
+    assert info.average_bandwidth == even.average_bandwidth() > peaky.average_bandwidth()
+    assert info.bandwidth == peaky.peak_bandwidth(make.timeline([peaky]).target_duration)
+
+
 @given(make.timelines())
 def test_names_from_hostile_files_cannot_leave_their_attribute(timeline: Timeline) -> None:
     """Whatever labels and languages hold, each line is a known tag or a URL, and no control character is left."""
