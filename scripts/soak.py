@@ -1,0 +1,89 @@
+"""`make soak`: the simulations that `make test` runs for a moment, with fresh seeds for as long as is asked.
+
+Whole processing rooms and whole clusters die, collide and wake at random, from a seed. What fails is named by its seed and the
+command that repeats it exactly; the exit status is then 1. A run never begins a round after its time is up.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from penstock.membership.simulator.scenarios import SCENARIOS
+from penstock.membership.simulator.timeline import Timeline
+from penstock.membership.simulator.world import World
+
+ROOT = Path(__file__).resolve().parent.parent
+ROUND = 5  # seeds of processing in one run of pytest, whose start costs some seconds
+NODES = 16  # of a simulated cluster
+LOSSES = (0.0, 0.1)  # shares of packets that a network loses
+
+
+def processing(first: int, count: int) -> list[str]:
+    """Simulations of processing rooms from these seeds; the commands that repeat what failed."""
+    test = "tests/simulation/test_processing.py"
+    failed = []
+    if _pytest(test, first, count):
+        # Which of them it was: each alone, with its output.
+        failed = [seed for seed in range(first, first + count) if _pytest(test, seed, 1, shown=True)]
+    return [
+        f"SIMULATION_FIRST_SEED={seed} SIMULATION_SEEDS=1 {sys.executable} -m pytest {test}"
+        for seed in failed
+    ]
+
+
+def membership(seed: int) -> list[str]:
+    """Every story of a cluster from this seed, on a good network and a lossy one; what repeats the failed ones."""
+    failed = []
+    for name, story in sorted(SCENARIOS.items()):
+        for loss in LOSSES:
+            world = World(seed)
+            world.network.loss = loss
+            if not story(world, NODES, Timeline(world)):
+                failed.append(
+                    f"{sys.executable} -m penstock.membership.simulator {name} --nodes {NODES} --seed {seed} --loss {loss:g}"
+                )
+    return failed
+
+
+def main() -> int:
+    """Run until the time is up; 0 if everything held."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long to go on (default 10)")
+    parser.add_argument(
+        "--seed", type=int, default=int(time.time()), help="the first seed (default: the clock)"
+    )
+    asked = parser.parse_args()
+    deadline = time.monotonic() + 60 * asked.minutes
+    seed, failed = asked.seed, list[str]()
+    print(f"soak: {asked.minutes:g} minutes from seed {asked.seed}", flush=True)
+    while time.monotonic() < deadline:
+        began = time.monotonic()
+        broken = processing(seed, ROUND)
+        for each in range(seed, seed + ROUND):
+            if time.monotonic() < deadline:
+                broken += membership(each)
+        verdict = f"{len(broken)} FAILED" if broken else "held"
+        print(f"seeds {seed} to {seed + ROUND - 1}: {verdict}, {time.monotonic() - began:.0f} s", flush=True)
+        for line in broken:
+            print(f"  repeat: {line}", flush=True)
+        failed += broken
+        seed += ROUND
+    print(f"soak: {seed - asked.seed} seeds, {len(failed)} failures")
+    return 1 if failed else 0
+
+
+def _pytest(test: str, first: int, count: int, *, shown: bool = False) -> bool:
+    """Whether it failed."""
+    environment = {**os.environ, "SIMULATION_FIRST_SEED": str(first), "SIMULATION_SEEDS": str(count)}
+    command = [sys.executable, "-m", "pytest", test, "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if shown and done.returncode:
+        print(done.stdout, flush=True)
+    return done.returncode != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
