@@ -203,7 +203,7 @@ def silence(catalog: Catalog, worker_id: str) -> None:
         workers.renew(tx, worker_id, lease_ms=-1)
 
 
-def await_that(condition: Callable[[], object], *, what: str, patience: float = 180.0) -> None:
+def await_that(condition: Callable[[], object], *, what: str, patience: float = 240.0) -> None:
     """Returns once ``condition`` holds; a failure after ``patience`` seconds, which only a hang should take."""
     deadline = time.monotonic() + patience
     pause = threading.Event()
