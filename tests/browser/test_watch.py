@@ -29,9 +29,20 @@ document.addEventListener("DOMContentLoaded", () => {
 """
 
 
+_STATE = """(media => ({
+  position: media.currentTime, duration: media.duration, paused: media.paused, ready: media.readyState,
+  buffered: Array.from(media.buffered, (_, i) => [media.buffered.start(i), media.buffered.end(i)]),
+  error: media.error && media.error.message,
+  says: document.getElementById("message").textContent, shows: document.getElementById("overlay").textContent,
+}))(document.getElementById("video"))"""
+
+
 def until(page: Page, expression: str) -> Any:
     """Waits until a JavaScript expression about the page is true; gives its value."""
-    return eventually(lambda: page.evaluate(expression), expression)
+    try:
+        return eventually(lambda: page.evaluate(expression), expression)
+    except AssertionError as failure:
+        raise AssertionError(f"{failure}; the page: {page.evaluate(_STATE)}") from None
 
 
 def play(page: Page, rate: float) -> None:
@@ -50,7 +61,7 @@ def overlay(page: Page) -> dict[str, str]:
 
 def ready(client: Client, clip: Path, visibility: str = "unlisted") -> str:
     """A video that is completely processed."""
-    video_id = client.upload(clip, visibility=visibility).id
+    video_id = client.upload(clip, visibility=visibility, allow_duplicate=True).id
     assert client.wait(video_id).state == "ready"
     return video_id
 
