@@ -14,32 +14,9 @@ from sqlalchemy import ColumnElement, Connection, exists, or_, select
 from penstock.catalog import accounts, clock, events, generations, schema, states, tasks, workers
 from penstock.catalog.dialect import now_ms
 from penstock.catalog.records import Generation, NewTask, Task, Worker
+from penstock.catalog.retries import DEFAULT_POLICY, RetryPolicy
 from penstock.catalog.words import TaskState
 from penstock.video.errors import Conflict, PermanentError, StaleClaim
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How often and how soon a task is tried again."""
-
-    max_failures: int = 4
-    """Transient failures after which a task is dead. More hides a fault for longer; fewer gives up on a passing one."""
-
-    backoff_ms: int = 2_000
-    """Wait after the first failure; it doubles with each: 2, 4, 8 s, so four attempts span about a quarter of a minute."""
-
-    backoff_limit_ms: int = 300_000
-    """The longest wait."""
-
-    alone_after_losses: int = 3
-    """Vanished workers after which the task runs alone: if it kills its process again, no innocent neighbour dies with it."""
-
-    dead_after_losses: int = 5
-    """Vanished workers after which the task is dead: it is taken to be what kills them."""
-
-    def delay_ms(self, failures: int) -> int:
-        """The wait before the attempt that follows the given number of failures."""
-        return min(self.backoff_ms << min(failures - 1, 30), self.backoff_limit_ms)
 
 
 class WorkerLost(PermanentError):
@@ -47,9 +24,6 @@ class WorkerLost(PermanentError):
 
     code = "worker_lost"
     title = "Lost with its workers"
-
-
-DEFAULT_POLICY = RetryPolicy()
 
 
 class Outcome(StrEnum):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from penstock.catalog.claims import DEFAULT_POLICY
+from penstock.catalog.retries import DEFAULT_POLICY
 from penstock.video import plan
 
 

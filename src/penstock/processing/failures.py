@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from penstock.catalog.claims import RetryPolicy
+from penstock.catalog.retries import RetryPolicy
 from penstock.processing.config import ProcessingConfig
 from penstock.video.errors import (
     CatalogUnavailable,

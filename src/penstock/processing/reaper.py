@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from penstock.catalog import Catalog, claims, generations, idempotency, uploads, workers
-from penstock.catalog.claims import RetryPolicy
+from penstock.catalog.retries import RetryPolicy
 from penstock.catalog.words import TaskState, UploadState
 from penstock.processing import follow_ups, metrics
 from penstock.processing.publisher import Publisher

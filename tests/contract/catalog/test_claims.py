@@ -12,8 +12,9 @@ from penstock.catalog import (
     videos,
     workers,
 )
-from penstock.catalog.claims import Outcome, RetryPolicy
+from penstock.catalog.claims import Outcome
 from penstock.catalog.records import NewTask, Task, Worker
+from penstock.catalog.retries import RetryPolicy
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.video.errors import Conflict, StaleClaim
 from penstock.video.identity import new_id

@@ -24,8 +24,9 @@ from penstock.catalog import (
     videos,
     workers,
 )
-from penstock.catalog.claims import Claim, Outcome, RetryPolicy
+from penstock.catalog.claims import Claim, Outcome
 from penstock.catalog.records import NewTask, Task
+from penstock.catalog.retries import RetryPolicy
 from penstock.catalog.words import TaskKind, TaskState, Transport
 from penstock.video.errors import Conflict, IllegalTransition, PenstockError, StaleClaim
 from penstock.video.lifecycle import VideoState

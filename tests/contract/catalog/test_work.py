@@ -14,8 +14,9 @@ from hypothesis.stateful import (
 )
 
 from penstock.catalog import Catalog, claims, events, generations, tasks, videos, workers
-from penstock.catalog.claims import Outcome, RetryPolicy
+from penstock.catalog.claims import Outcome
 from penstock.catalog.records import NewTask
+from penstock.catalog.retries import RetryPolicy
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.video.errors import StaleClaim
 from penstock.video.lifecycle import GenerationState, VideoState

@@ -9,7 +9,8 @@ import threading
 import structlog
 
 from penstock.catalog import Catalog, claims, queue
-from penstock.catalog.claims import Outcome, RetryPolicy
+from penstock.catalog.claims import Outcome
+from penstock.catalog.retries import RetryPolicy
 from penstock.processing import metrics, relay, slots
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.dispatch.doorbell import Listener
