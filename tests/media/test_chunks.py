@@ -12,6 +12,7 @@ from penstock.ffmpeg.tools import Tools
 from penstock.ffmpeg.verify import check_rung, pictures, source_pictures
 from penstock.video.errors import Cancelled, ToolFailed
 from penstock.video.plan import Chunk
+from tests.media.conftest import Make
 from tests.media.whole import Planned, joined_rungs, planned
 
 CLIPS = {
@@ -79,6 +80,27 @@ def test_joined_chunks_decode_to_the_frames_and_times_of_a_whole_run(
     for name in processed.chunked:
         assert [picture.time for picture in pictures(tools, processed.chunked[name])] == expected
         assert [picture.time for picture in pictures(tools, processed.whole[name])] == expected
+
+
+def test_chunks_of_120_pictures_a_second_join(tools: Tools, make: Make, tmp_path: Path) -> None:
+    """Every other picture lies between two frames of the grid: what is checked rounds it as the filters do."""
+    fast = make(
+        "fast.mp4",
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=160x90:rate=120:duration=5",
+        "-c:v",
+        "libx264",
+        "-g",
+        "60",
+    )
+    work = planned(tools, fast)
+    assert work.plan.grid is not None
+    assert work.plan.grid.rate == 60
+    assert len(work.chunks) > 1
+    for joined in joined_rungs(tools, work, work.chunks, tmp_path).values():
+        assert len(pictures(tools, joined)) == work.frames
 
 
 def test_every_joined_frame_shows_what_the_source_shows_then(tools: Tools, processed: Processed) -> None:

@@ -18,7 +18,6 @@ from penstock.ffmpeg.run import Finished, run
 from penstock.ffmpeg.tools import Tools
 from penstock.ffmpeg.writing import FramesDiffer, RungWriter, SoundWriter
 from penstock.video.errors import MediaError, ToolFailed
-from penstock.video.grid import nearest
 from penstock.video.plan import Chunk, Plan
 from penstock.video.tracks import AudioTrack
 
@@ -145,7 +144,7 @@ def _check_origins(plan: Plan, chunk: Chunk, report: str) -> None:
     if len(first) != 3 or not re.fullmatch(r"-?\d+", first[1]):
         raise FramesDiffer(f"Chunk {chunk.index} does not say which pictures it shows.")
     shown = int(first[1]) * Fraction(first[2])
-    position = nearest((shown - plan.grid.video_origin) * plan.grid.rate)
+    position = plan.grid.frame_at(shown)
     if position > chunk.first_frame:
         raise FramesDiffer(
             f"Chunk {chunk.index} begins with the picture of grid frame {position} instead of {chunk.first_frame}."

@@ -6,12 +6,10 @@ then the costly work, so that nothing is scaled that is not kept.
 
 from fractions import Fraction
 
-from penstock.video.grid import Grid, nearest
+from penstock.video.grid import CLOCK, Grid, nearest
 from penstock.video.media import Colour, Scan
 from penstock.video.plan import Chunk, Plan, Poster, VideoTreatment
 from penstock.video.tracks import AudioTrack
-
-_CLOCK = 1_000_000  # ticks per second between the source's clock and the grid
 
 
 def rungs(plan: Plan, chunk: Chunk) -> str:
@@ -39,9 +37,9 @@ def rungs(plan: Plan, chunk: Chunk) -> str:
 def on_grid(video: VideoTreatment, grid: Grid, chunk: Chunk, *, still: bool) -> list[str]:
     """From the source's timestamps to exactly the chunk's frames on the video's grid."""
     rate = _ratio(grid.rate)
-    origin = nearest(grid.video_origin * _CLOCK)
+    origin = nearest(grid.video_origin * CLOCK)
     filters = [
-        f"settb=1/{_CLOCK}",  # a clock of our own: an origin off the source's ticks is still subtracted exactly
+        f"settb=1/{CLOCK}",  # a clock of our own: an origin off the source's ticks is still subtracted exactly
         f"setpts=PTS-{origin}" if origin >= 0 else f"setpts=PTS+{-origin}",
     ]
     if video.deinterlace is not Scan.PROGRESSIVE:
@@ -106,9 +104,9 @@ def loudness(plan: Plan, track: AudioTrack) -> str:
 
 
 def _from_zero(plan: Plan, track: AudioTrack) -> list[str]:
-    origin = nearest(plan.origin * _CLOCK)
+    origin = nearest(plan.origin * CLOCK)
     return [
-        f"asettb=1/{_CLOCK}",
+        f"asettb=1/{CLOCK}",
         f"asetpts=PTS-{origin}" if origin >= 0 else f"asetpts=PTS+{-origin}",
         # Fills what is missing with silence, from the very beginning on; holes and overlaps above 30 ms too, which is
         # less than a picture. Below that, timestamps of some containers jitter and nothing is missing.

@@ -14,6 +14,7 @@ _RATES = tuple(
     for rate in ((24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60000, 1001), (60, 1))
 )
 _STILL_RATE = Fraction(25)
+CLOCK = 1_000_000  # ticks per second of the clock between the source's times and the grid
 _MIN_TIMESCALE = (
     10_000  # players compute with times; coarse ticks make uneven frames of rates with many decimals
 )
@@ -35,6 +36,15 @@ class Grid:
     gop_frames: int
     segment_frames: int
     video_origin: Fraction  # seconds on the source's clock of grid frame 0
+
+    def frame_at(self, time: Fraction) -> int:
+        """The grid frame of a picture that the source shows at this time, in seconds on the source's clock.
+
+        Rounded as the pictures themselves are on their way to the grid, by way of ``CLOCK``: of 120 pictures a second every
+        other one lies in the middle between two frames, and a third of a microsecond decides.
+        """
+        ticks = nearest(time * CLOCK) - nearest(self.video_origin * CLOCK)
+        return nearest(ticks * self.rate / CLOCK)
 
     @property
     def shortest_tail(self) -> int:

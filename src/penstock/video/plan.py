@@ -42,7 +42,9 @@ class Settings:
     loudness: bool = (
         False  # bring each track to -16 LUFS (EBU R128); costs a pass of its own and changes the mix
     )
-    fingerprint: str = ""  # of the tools (``ffmpeg/discovery.py``): only nodes with the same may work on the plan
+    fingerprint: str = (
+        ""  # of the tools (``ffmpeg/discovery.py``): only nodes with the same may work on the plan
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +213,7 @@ def total_frames(plan: Plan, scan: ScanResult) -> int:
         return 0
     if plan.still:
         return plan.grid.segment_frames
-    last, end = (
-        nearest((ticks * scan.time_base - plan.grid.video_origin) * plan.grid.rate)
-        for ticks in (scan.last, scan.end)
-    )
+    last, end = (plan.grid.frame_at(ticks * scan.time_base) for ticks in (scan.last, scan.end))
     # Every picture is shown for a frame at least: FLV and Matroska may claim a tick.
     return max(last + 1, end)
 
