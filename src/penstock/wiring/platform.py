@@ -12,6 +12,7 @@ import structlog
 
 from penstock import telemetry
 from penstock.supervisor import DataLock, ProcessSpec, Supervisor
+from penstock.video.errors import ConfigurationError
 from penstock.wiring import processes
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ def run(
 
     Raises :class:`penstock.video.errors.ConfigurationError` where the folder or the port is taken.
     """
-    settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {settings.folder} cannot be made: {error.strerror}. Choose another with --data or PENSTOCK_DATA."
+        ) from None
     lock = DataLock.acquire(
         settings.run_folder / "up.lock", holder={"pid": os.getpid()}, patience=ORPHANS_SECONDS
     )
