@@ -22,7 +22,7 @@ from penstock.processing.config import ProcessingConfig
 from penstock.processing.media import Media
 from penstock.processing.publisher import Publisher
 from penstock.processing.runs import Run
-from penstock.storage.store import ObjectStore
+from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.video import keys
 from penstock.video.errors import Cancelled, MediaError, PermanentError
 from penstock.video.plan import Plan
@@ -85,8 +85,16 @@ class Attempt:
         """The source as a file of this machine, to be read only: the stored file itself, else a copy in scratch."""
         with self.parts.catalog.read() as tx:
             key = videos.get(tx, self.task.video_id).source_key
+        try:
+            return self._fetched(key)
+        except ObjectMissing:
+            raise MediaError(
+                "The source of the video is not there any more.", code="source_missing"
+            ) from None
+
+    def _fetched(self, key: str | None) -> Path:
         if key is None:
-            raise MediaError("The source of the video is not there any more.", code="source_missing")
+            raise ObjectMissing("There never was one.")
         path = self.parts.sources.local_path(key)
         if path is not None:
             self.parts.sources.head(key)  # so that a missing one is told apart from one that cannot be read

@@ -153,9 +153,10 @@ class Publisher:
             if generation.state is not GenerationState.ENCODING:
                 return
             generations.mark_playable(tx, version.generation_id)
-            videos.mark_playable(tx, version.video_id, version.generation_id, who=_WHO)
+            first = videos.mark_playable(tx, version.video_id, version.generation_id, who=_WHO)
             video = videos.get(tx, version.video_id)
-        stages.observe(video, "playable")
+        if first:  # and not a later generation of a video that plays already
+            stages.observe(video, "playable")
 
     def _wait(self, growth: Growth) -> float:
         """Seconds until the pace permits the next version; the first, and the first after a retry, are at once."""

@@ -4,6 +4,7 @@ Storing takes two syncs of the disk per segment (or a round trip to an object st
 taken away stands still. So a thread of its own stores, in order, and removes each file once its object is durable.
 """
 
+import contextvars
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ class Storing:
         self._prefix = attempt.task.prefix
         self._stored = stored
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="storing")
+        self._context = contextvars.copy_context()  # what the thread logs belongs to the same task
         self._waiting: list[Future[None]] = []
         self.inits: dict[str, InitSegment] = {}
         self.segments: list[SegmentRecord] = []  # durable ones, in order of arrival
@@ -46,7 +48,7 @@ class Storing:
     def segment(self, made: EncodedSegment) -> None:
         """A media segment; stored in its turn."""
         self._settle(_BACKLOG)
-        self._waiting.append(self._thread.submit(self._store, made))
+        self._waiting.append(self._thread.submit(self._context.run, self._store, made))
 
     def finish(self) -> None:
         """Returns when everything is durable."""

@@ -104,7 +104,7 @@ def test_a_missing_source_is_final(workshop: Workshop, room: Room, clip: bytes) 
     workshop.sources.delete([info.key for info in workshop.sources.list("")])
     room.work()
     (task,) = workshop.tasks(video_id)
-    assert (task.state, task.error_code, task.attempt) == (TaskState.DEAD, "object_missing", 1)
+    assert (task.state, task.error_code, task.attempt) == (TaskState.DEAD, "source_missing", 1)
 
 
 def test_a_source_elsewhere_is_fetched(workshop: Workshop, media: ScriptedMedia, clip: bytes) -> None:
