@@ -1,7 +1,9 @@
 """What processing relies on in media tools. The scripted ones of the simulation keep the same promises as the real ones."""
 
 import hashlib
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -10,13 +12,15 @@ import pytest
 
 from penstock.ffmpeg.outputs import EncodedInit, EncodedSegment
 from penstock.ffmpeg.tools import Tools
+from penstock.processing import slots
 from penstock.processing.media import Media
 from penstock.video import plan as planning
 from penstock.video.errors import Cancelled, MediaError, StorageFull, ToolFailed
 from penstock.video.media import SourceMedia
-from penstock.video.plan import Chunk, Plan, ScanResult
+from penstock.video.plan import Chunk, Plan, ScanResult, Settings
 from tests.simulation.process import SHORT
 from tests.simulation.scripted import Script, ScriptedMedia
+from tests.simulation.workshop import media_processes
 
 
 @dataclass(frozen=True)
@@ -223,3 +227,36 @@ def test_poster_and_captions_are_files(bench: Bench, tmp_path: Path) -> None:
     for file in made:
         data = file.path.read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file.size, file.sha256)
+
+
+@pytest.mark.parametrize("clip", ["bigbuckbunny.mp4", "hdr10-av1.mp4", "sample_edit_list.mp4"])
+def test_an_encode_occupies_no_more_than_its_estimate(
+    tools: Tools, clips: Path, tmp_path: Path, clip: str
+) -> None:
+    """The estimate decides how many run at once; the kernel would end what exceeds it together."""
+    media, source = Media(tools), clips / clip
+    facts = media.inspect(source, cancel=Event())
+    plan = planning.plan(facts, replace(Settings(), fingerprint=tools.fingerprint))
+    chunk = max(
+        planning.chunks(plan, media.scan(source, plan, cancel=Event())), key=lambda chunk: chunk.frames
+    )
+    peaks = [0]
+
+    def look(_: object) -> None:
+        for pid in media_processes(os.getpid()):
+            with suppress(OSError, StopIteration):
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                peaks.append(1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1]))
+
+    media.encode_chunk(
+        source,
+        plan,
+        chunk,
+        tmp_path,
+        pinned={},
+        on_init=look,
+        on_segment=look,
+        on_progress=look,
+        cancel=Event(),
+    )
+    assert max(peaks) <= slots.encode_memory(plan)

@@ -55,7 +55,7 @@ def encode_memory(plan: Plan) -> int:
     """Bytes that encoding one chunk of this plan is expected to occupy at its peak; never less than it was measured."""
     if plan.video is None:
         return _PROCESS_BYTES
-    depth = 2 if plan.video.tonemap else 1  # more than 8 bits take two bytes per sample
+    depth = 3 if plan.video.tonemap else 1  # two bytes per sample, and some pictures in floating point
     decoded = plan.video.width * plan.video.height * 3 // 2 * depth * _DECODED_PICTURES
     encoded = sum(rung.width * rung.height * 3 // 2 for rung in plan.rungs) * _ENCODED_PICTURES
     return _PROCESS_BYTES + decoded + encoded
