@@ -24,7 +24,7 @@ from penstock.processing.config import ProcessingConfig
 from penstock.storage.local import LocalStore
 from penstock.storage.store import ObjectInfo, Payload
 from penstock.video.errors import PenstockError, StorageUnavailable, ToolFailed
-from penstock.video.lifecycle import FINAL_GENERATION_STATES, VideoState
+from penstock.video.lifecycle import FINAL_GENERATION_STATES, GenerationState, VideoState
 from tests.simulation import invariants
 from tests.simulation.invariants import Reader
 from tests.simulation.scripted import Script, ScriptedMedia
@@ -145,6 +145,7 @@ class Simulation:
             (4, self._collect),
             (1, self._delete),
             (6, self._retry),
+            (1, self._plan_anew),
             (2, self._fall_silent),
             (4, self._beat),
             (10, self._read),
@@ -320,6 +321,16 @@ class Simulation:
         failed = [each for each in self.scripts if self.workshop.video(each).state is VideoState.FAILED]
         if failed:
             self._retry_one(self.random.choice(failed))
+
+    def _plan_anew(self) -> None:
+        """The tools of a plan are gone from every node: its generation ends and another begins."""
+        if not self.scripts or self.random.random() < 0.5:
+            return
+        generation_id = self.workshop.video(self.random.choice(list(self.scripts))).current_generation_id
+        assert generation_id is not None
+        with self.workshop.catalog.write() as tx:
+            if generations.get(tx, generation_id).state is GenerationState.ENCODING:
+                generations.replan(tx, generation_id, who="test", why="no node has the tools")
 
     def _retry_one(self, video_id: str) -> None:
         with self.workshop.catalog.write() as tx:
