@@ -189,3 +189,21 @@ def test_progress_within_a_chunk_reaches_the_records(workshop: Workshop) -> None
         )
         seen.set()
         await_that(lambda: is_ready(workshop, video_id), what="ready")
+
+
+def test_two_processes_work_off_a_flood(workshop: Workshop) -> None:
+    """Many threads of two processes on one set of records: all is done once, and nothing waits for a sweep."""
+    media = [ScriptedMedia(), ScriptedMedia()]
+    videos = [
+        workshop.upload(
+            Script(f"video {number}", frames=700, header_frames=700, audio=2).to_bytes(), login=login
+        )
+        for number, login in enumerate("abcabcab")
+    ]
+    with capture_logs() as logs, workshop.service(media[0]), workshop.service(media[1]):
+        await_that(lambda: all(is_ready(workshop, each) for each in videos), what="ready")
+    for video_id in videos:
+        invariants.check_ready(workshop, video_id)
+    encoded = [chunk for each in media for chunk in each.encoded]
+    assert len(encoded) == len(set(encoded)) == 8 * 3
+    assert not [line for line in logs if line["log_level"] in {"warning", "error"}]
