@@ -1,0 +1,76 @@
+import json
+from dataclasses import replace
+from http.client import HTTPConnection
+
+import pytest
+
+from penstock.catalog import generations
+from penstock.catalog.words import TaskKind, TaskState
+from penstock.storage.local import LocalStore
+from penstock.video.lifecycle import VideoState
+from tests.simulation.scripted import Moment, Script, ScriptedMedia
+from tests.simulation.workshop import Workshop, await_that, silence
+
+
+class Tight(LocalStore):
+    """A store whose disk is as full as the test says."""
+
+    free = 0
+
+    def free_bytes(self) -> int:
+        """See the port."""
+        return self.free
+
+
+def test_a_full_disk_holds_the_queue_and_loses_nothing(
+    workshop: Workshop, media: ScriptedMedia, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is claimed below the reserve, the service says why, and goes on by itself when there is room."""
+    monkeypatch.setattr("penstock.processing.dispatch.local._PAUSED", 0.02)
+    outputs = Tight(workshop.folder / "outputs")
+    workshop.outputs = outputs
+    workshop.config = replace(workshop.config, disk_reserve=1000)
+    video_id = workshop.upload(clip)
+    with workshop.service(media) as service:
+        connection = HTTPConnection("127.0.0.1", service.endpoint.port, timeout=60)
+        connection.request("GET", "/status")
+        answer = connection.getresponse()
+        found = {item["name"]: item["code"] for item in json.loads(answer.read())["dependencies"]}
+        connection.close()
+        assert (answer.status, found["disk"]) == (503, "storage_full")
+        assert [task.attempt for task in workshop.tasks(video_id)] == [0]
+        outputs.free = 10**12
+        await_that(lambda: workshop.video(video_id).state is VideoState.READY, what="ready")
+    assert not any(task.failures for task in workshop.tasks(video_id))
+
+
+def test_a_process_that_was_stopped_for_a_while_goes_on(workshop: Workshop, clip: bytes) -> None:
+    """Its lease ran out while it slept: it renews it and claims again, instead of waiting to be started anew."""
+    slept: list[bool] = []
+
+    def begun(moment: Moment) -> None:
+        if moment.operation == "inspect" and not slept:
+            slept.append(True)
+            silence(workshop.catalog, service.runs.now()[0].task.worker_id or "")
+
+    with workshop.service(ScriptedMedia(begun=begun)) as service:
+        video_id = workshop.upload(clip)
+        workshop.ring()
+        await_that(lambda: workshop.video(video_id).state is VideoState.READY, what="ready")
+    assert slept
+
+
+def test_work_that_pins_other_tools_waits_for_them(workshop: Workshop, clip: bytes) -> None:
+    """A process with other tools leaves it alone; one with the right ones does it."""
+    video_id = workshop.upload(clip)
+    workshop.room(ScriptedMedia("right"), slot=7).do(workshop.tasks(video_id)[0])
+    with workshop.service(ScriptedMedia("wrong")):
+        other = workshop.upload(Script("other").to_bytes())
+        workshop.ring()
+        await_that(lambda: workshop.video(other).state is VideoState.READY, what="the other video")
+    waiting = {task.kind for task in workshop.tasks(video_id) if task.state is TaskState.QUEUED}
+    assert {TaskKind.TRANSCODE, TaskKind.AUDIO, TaskKind.SCAN} <= waiting
+    with workshop.service(ScriptedMedia("right")):
+        await_that(lambda: workshop.video(video_id).state is VideoState.READY, what="ready")
+    with workshop.catalog.read() as tx:
+        assert len(generations.listing(tx, video_id)) == 1
