@@ -32,10 +32,20 @@ class Node:
     base: str
     log: Path
 
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        """What it logged under this name, in order."""
-        found = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line for line in found if line["event"] == event]
+    def lines(self, event: str, *, session: str | None = None, count: int = 0) -> list[dict[str, Any]]:
+        """What it logged under this name (of one session), in order.
+
+        An answer is logged when it is sent, so its client may have it first: ``count`` lines are waited for.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            found = [json.loads(line) for line in self.log.read_text().splitlines()]
+            told = [
+                line for line in found if line["event"] == event and session in {None, line.get("session_id")}
+            ]
+            if len(told) >= count:
+                return told
+            assert time.monotonic() < deadline, f"{len(told)} lines of {event}, {count} awaited"
 
 
 class Stage:

@@ -72,7 +72,7 @@ def test_a_form_becomes_a_video(instance: Instance, client: TestClient) -> None:
         ({"filename": "a\nb"}, "/query/filename"),
         ({"filename": "a\0b"}, "/query/filename"),
         ({"filename": "videos/"}, "/query/filename"),
-        ({**NAME, "title": "x" * 201}, "/query/title"),
+        ({**NAME, "title": "x" * 513}, "/query/title"),
         ({**NAME, "visibility": "secret"}, "/query/visibility"),
         ({**NAME, "sha256": "abc"}, "/query/sha256"),
         ({**NAME, "allow_duplicate": "perhaps"}, "/query/allow_duplicate"),
