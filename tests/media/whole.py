@@ -13,7 +13,7 @@ from penstock.video.media import SourceMedia
 from penstock.video.plan import Chunk, Plan, ScanResult, Settings, chunks, plan, total_frames
 
 # Half-second segments, so that clips of a second have several chunks; small rungs, so that all clips take little.
-SHORT = Settings(gop_seconds=Fraction(1, 2), segment_gops=1, chunk_segments=4, max_rung=360)
+SHORT = Settings(gop_seconds=Fraction(1, 2), segment_gops=1, chunk_segments=8, max_rung=360)
 
 
 @dataclass(frozen=True, slots=True)
