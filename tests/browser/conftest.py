@@ -27,9 +27,13 @@ _FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser_context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """A browser with an empty profile. A missing one fails the test that asked for it."""
+    """A browser with an empty profile. A missing one fails the test that asked for it.
+
+    Not one for the whole session: while Playwright runs, its event loop counts as running in this thread, and every later test
+    of this worker that calls ``asyncio.run`` would fail.
+    """
     chromium = next(program.find() for program in servers.PROGRAMS if program.name == "chromium")
     if chromium is None:
         pytest.fail(

@@ -11,7 +11,11 @@ from penstock.client import Client
 from tests.cluster.conftest import Starter
 from tests.cluster.running import PATIENCE, Platform, eventually
 
-pytestmark = [pytest.mark.needs_chromium, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.needs_chromium,
+    pytest.mark.timeout(900),
+    pytest.mark.xdist_group("browser"),  # one browser serves all tests of this file
+]
 
 # Notes what the media element goes through, from before the page's own script: where it plays and jumps, and each state
 # that the overlay showed meanwhile.

@@ -5,6 +5,7 @@ refused here, before anybody hears of it.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -28,7 +29,7 @@ class FramesDiffer(ToolFailed):
     code = "frames_missing"
 
 
-class TrackWriter:
+class TrackWriter(ABC):
     """Takes one track's bytes as they come from the encoder. Subclasses know how fragments make segments."""
 
     def __init__(
@@ -72,11 +73,13 @@ class TrackWriter:
         assert self._init is not None  # else nothing came, and that was refused
         return EncodedTrack(self._init, tuple(self._segments))
 
+    @abstractmethod
     def _take(self, fragment: Fragment) -> None:
-        raise NotImplementedError
+        """Write a fragment, or keep it for the segment that it belongs to."""
 
+    @abstractmethod
     def _finish(self) -> None:
-        raise NotImplementedError
+        """Write what is left, and raise ``ToolFailed`` if something is missing."""
 
     def _write_init(self, init: InitSegment) -> EncodedInit:
         if init.timescale != self._timescale:
