@@ -91,10 +91,10 @@ class Beliefs:
         node = self._node
         suspicion = self.suspicions.get(target)
         held = node.members.get(target)
-        if suspicion is None or held is None or node.now < self._next_step(suspicion):
+        if suspicion is None or held is None or node.now < suspicion.next_step:
             return
-        if suspicion.warned is None:
-            suspicion.warned = node.now + self._last_word
+        if suspicion.unasked:
+            suspicion.ask(node.now)
             node.send(held.address, Ping(node.next_sequence(), target), node=target)
             node.timer(suspicion.deadline, SuspicionDue(target))
             return
@@ -163,9 +163,9 @@ class Beliefs:
             self.suspicions.pop(record.node, None)
         elif verdict is Verdict.TAKE or suspicion is None:
             # At a higher order than the accusation that ran: the accused objected to that one, so time starts anew.
-            suspicion = Suspicion(node.config, node.members.count, record.order, by, node.now)
+            last_word = node.health.scale(node.config.probe_timeout) if node.config.tell_suspects else None
+            suspicion = Suspicion(node.config, node.members.count, record.order, by, node.now, last_word)
             self.suspicions[record.node] = suspicion
-            suspicion.warned = None if node.config.tell_suspects else node.now
             self._schedule(record.node, suspicion)
         elif by is not None and suspicion.confirm(by):
             self._schedule(record.node, suspicion)
@@ -177,15 +177,8 @@ class Beliefs:
             suspicion.sentence()
             self._schedule(accused, suspicion)
 
-    @property
-    def _last_word(self) -> float:
-        return self._node.health.scale(self._node.config.probe_timeout)
-
-    def _next_step(self, suspicion: Suspicion) -> float:
-        return suspicion.deadline if suspicion.warned is not None else suspicion.deadline - self._last_word
-
     def _schedule(self, accused: NodeId, suspicion: Suspicion) -> None:
-        self._node.timer(max(self._node.now, self._next_step(suspicion)), SuspicionDue(accused))
+        self._node.timer(max(self._node.now, suspicion.next_step), SuspicionDue(accused))
 
     def _about_me(self, said: Claim, source: Address | None) -> None:
         me, node = self._node.me, self._node

@@ -73,7 +73,8 @@ class ProtocolConfig:
 
     stall: float = 0.25
     """A timer that fires this much late means that this process was not running. Nothing is then judged by what was
-    missed meanwhile: verdicts wait for ``probe_timeout``, in which the answers that lie in the buffers are read."""
+    missed meanwhile: each verdict waits for ``probe_timeout``, in which the answers that lie in the buffers are read. It waits
+    once: where every timer is L late, a verdict comes at most ``probe_timeout + 2 L`` after its time."""
 
     return_probes: int = 5
     """A node that learns that it was declared dead first probes this many members, and comes back once 60 % of them

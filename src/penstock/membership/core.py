@@ -76,6 +76,7 @@ class Core:
         self._synchroniser = Synchroniser(self.node, self.beliefs)
         self._reviver = Reviver(self.node, self._synchroniser)
         self._grace_until = float("-inf")
+        self._put_off: dict[Timer, float] = {}  # judgements that wait, and until when at the latest
         self._running = False
         self._departing = False
 
@@ -199,10 +200,23 @@ class Core:
             if node.now >= self._grace_until:
                 node.health.adjust(1)  # it was this process that did not run
             self._grace_until = node.now + node.config.probe_timeout
-        if node.now < self._grace_until and isinstance(timer, JUDGEMENTS):
-            node.effects.append(SetTimer(self._grace_until, timer))
+        if isinstance(timer, JUDGEMENTS) and (until := self._grace_of(timer)) is not None:
+            node.effects.append(SetTimer(until, timer))
         elif self._running or isinstance(timer, GossipDue):
             self._wake(timer)
+
+    def _grace_of(self, judgement: Timer) -> float | None:
+        """Until when it waits for what arrived while this process did not run, None where it may be made.
+
+        Each waits once, however often the process stands still meanwhile: else a node whose timers are always late would
+        never judge. What lay in the buffers when its time came has then been read.
+        """
+        latest = self._put_off.get(judgement, self._grace_until)
+        if self.node.now >= latest:
+            self._put_off.pop(judgement, None)
+            return None
+        self._put_off[judgement] = latest
+        return latest
 
     def _wake(self, timer: Timer) -> None:
         match timer:

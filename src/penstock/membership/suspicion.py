@@ -19,20 +19,38 @@ def least_timeout(config: ProtocolConfig, count: int) -> float:
 class Suspicion:
     """One accusation that runs."""
 
-    __slots__ = ("_least", "_most", "_needed", "accusers", "order", "sentenced", "started", "warned")
+    __slots__ = (
+        "_answer_until",
+        "_last_word",
+        "_least",
+        "_most",
+        "_needed",
+        "accusers",
+        "order",
+        "sentenced",
+        "started",
+    )
 
     def __init__(
-        self, config: ProtocolConfig, count: int, order: Order, by: NodeId | None, now: float
+        self,
+        config: ProtocolConfig,
+        count: int,
+        order: Order,
+        by: NodeId | None,
+        now: float,
+        last_word: float | None = None,
     ) -> None:
-        """``count`` is N; ``by`` is None where only hearsay accuses.
+        """``count`` is N; ``by`` is None where only hearsay accuses. ``last_word``: seconds before the verdict at which the
+        accused is asked directly, None where it is not asked; settled here, so that each step follows from a timer set before.
 
         Where fewer than K others could confirm, nothing is gained by waiting for them.
         """
         self.order = order
         self.started = now
         self.sentenced = False
-        self.warned: float | None = None  # until when the accused, asked directly, may still object
         self.accusers = {by} if by is not None else set()
+        self._last_word = last_word
+        self._answer_until: float | None = None  # set once the accused has been asked directly
         self._least = least_timeout(config, count)
         self._needed = config.confirmations if count - 2 >= config.confirmations else 0
         self._most = self._least * config.suspicion_beta
@@ -40,7 +58,21 @@ class Suspicion:
     @property
     def deadline(self) -> float:
         """When the accused is declared dead unless it objects before."""
-        return max(self.started + self.timeout, self.warned or 0.0)
+        return max(self.started + self.timeout, self._answer_until or 0.0)
+
+    @property
+    def unasked(self) -> bool:
+        """True while the accused is still to be asked directly."""
+        return self._last_word is not None and self._answer_until is None
+
+    @property
+    def next_step(self) -> float:
+        """When to ask the accused, or, once asked, when to judge."""
+        return self.deadline - (self._last_word or 0.0) if self.unasked else self.deadline
+
+    def ask(self, now: float) -> None:
+        """The accused is asked now, and may answer until the verdict."""
+        self._answer_until = now + (self._last_word or 0.0)
 
     @property
     def timeout(self) -> float:

@@ -21,7 +21,6 @@ QUICK = ProtocolConfig(
     gossip_interval=0.05,
     sync_interval=1.0,
     revive_interval=2.0,
-    stall=10.0,  # a busy machine runs every timer late, and a node that takes itself for stalled judges nobody
 )
 KEY = Key(b"k" * 32)
 

@@ -140,6 +140,17 @@ def test_the_accused_is_asked_directly_before_it_is_declared_dead() -> None:
     assert puppet.state(3) is State.SUSPECT
 
 
+def test_a_node_that_recovers_while_it_suspects_another_still_comes_to_a_verdict() -> None:
+    """An ill node asks the accused for the last time earlier; that it is well again by then loses no timer."""
+    puppet = Puppet(5)
+    puppet.core._prober.due = lambda: None  # type: ignore[method-assign]
+    puppet.core.node.health.adjust(7)
+    puppet.hear(news(3, State.SUSPECT, by=2), sender=2)
+    puppet.core.node.health.adjust(-7)
+    puppet.pass_time(puppet.config.suspicion_beta * least_timeout(puppet.config, 6) + 0.1)
+    assert puppet.state(3) is State.DEAD
+
+
 def test_a_node_suspected_again_and_again_makes_sure_that_it_is_heard() -> None:
     """After five objections within a minute the sixth waits for answers to its own probes."""
     puppet = Puppet(9)
