@@ -40,9 +40,10 @@ class Suspicion:
         now: float,
         last_word: float | None = None,
     ) -> None:
-        """``count`` is N; ``by`` is None where only hearsay accuses. ``last_word``: seconds before the verdict at which the
-        accused is asked directly, None where it is not asked; settled here, so that each step follows from a timer set before.
+        """``count`` is N. ``by`` is None where only hearsay accuses.
 
+        ``last_word``: how many seconds before the verdict the accused is asked directly, None where it is not. Settled here,
+        so that each step has the timer that was set for it.
         Where fewer than K others could confirm, nothing is gained by waiting for them.
         """
         self.order = order
