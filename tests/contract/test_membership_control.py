@@ -178,6 +178,33 @@ def test_a_port_asks_for_its_token(tmp_path: Path) -> None:
     within(scenario())
 
 
+def test_programs_of_one_node_register_beside_each_other(tmp_path: Path) -> None:
+    """Each under its own name, seen by the other node; names that cannot be one and values that do not fit are refused."""
+
+    async def scenario() -> None:
+        async with nodes(tmp_path) as (cluster, _agent, ask):
+            for name, metadata in (("web", {"port": 1}), ("processing", {"load": 2})):
+                told = await ask("PUT", f"/v1/services/{name}", json={"metadata": metadata, "ttl": 30})
+                assert told.status_code == 200
+            expected = {"services": {"web": {"port": 1}, "processing": {"load": 2}}}
+            assert (await ask("GET", "/v1/members/a")).json()["metadata"] == expected
+            there = cluster.agents["b"]
+            await until(lambda: views.read_metadata(there.find("a").metadata.data) == expected)
+            for name, body in (
+                ("WEB", {"metadata": {}}),
+                ("web", {"metadata": {}, "ttl": 0}),
+                ("web", {"metadata": {"x": "y" * 5000}}),
+                ("web", {}),
+            ):
+                assert (await ask("PUT", f"/v1/services/{name}", json=body)).status_code == 422
+            assert (await ask("PUT", "/v1/metadata", json={"services": {}})).status_code == 422
+            for _ in range(2):
+                left = (await ask("DELETE", "/v1/services/web")).json()["metadata"]
+                assert left == {"services": {"processing": {"load": 2}}}
+
+    within(scenario())
+
+
 async def read(stream: AsyncIterator[str], count: int) -> list[tuple[str, str | None, object]]:
     """The next messages of a watched stream: kind, id, data."""
     found: list[tuple[str, str | None, object]] = []

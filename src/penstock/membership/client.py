@@ -80,6 +80,15 @@ class MembershipClient:
         """States what all members shall see of this node."""
         return self._ask(views.Member, "PUT", "/v1/metadata", json=value)
 
+    def register(self, service: str, value: views.MetadataObject, *, ttl: float) -> views.Member:
+        """States what one program of the node says of itself; gone after ``ttl`` seconds unless it registers again."""
+        asked = {"metadata": value, "ttl": ttl}
+        return self._ask(views.Member, "PUT", f"/v1/services/{service}", json=asked)
+
+    def unregister(self, service: str) -> views.Member:
+        """Takes it back: the program ends."""
+        return self._ask(views.Member, "DELETE", f"/v1/services/{service}")
+
     def keys(self) -> list[views.Key]:
         """The ring of the node, the primary key first."""
         return self._ask(views.KeyList, "GET", "/v1/keys").items

@@ -1,12 +1,13 @@
 """The control interface of one node, over HTTP, for programs on the same machine. It translates; the agent acts."""
 
+import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import REGISTRY
@@ -17,12 +18,18 @@ from penstock.membership.agent import Agent
 from penstock.membership.errors import MembershipError, NotAuthorised
 from penstock.membership.keyring import Key
 from penstock.membership.precedence import State
+from penstock.membership.registrations import Registrations
 from penstock.membership.watching import Event
 
+EXPIRY_SECONDS = 1.0  # between two looks for registrations whose time is over
 KEEP_ALIVE_SECONDS = 15.0  # a comment in a quiet stream, so that both sides notice a connection that is gone
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": views.Problem, "description": "Refused; nothing was changed."},
 }
+ServiceName = Annotated[
+    str,
+    Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Chosen by who registers, unique on the node."),
+]
 FollowId = Annotated[str | None, Header(description="Id of the last event seen, to go on after it.")]
 
 
@@ -32,12 +39,16 @@ def application(agent: Agent, *, version: str, token: str | None = None) -> Fast
     ``token``: what requests must present, where others on this machine can reach the port.
     """
 
+    registrations = Registrations(agent.describe)
+
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         await agent.start()
+        expiry = asyncio.create_task(_expire_regularly(agent, registrations))
         try:
             yield
         finally:
+            expiry.cancel()
             await agent.leave()
             await agent.stop()
 
@@ -53,7 +64,14 @@ def application(agent: Agent, *, version: str, token: str | None = None) -> Fast
     app.add_exception_handler(RequestValidationError, _invalid)
     app.include_router(_operations(agent, version))
     guard = [Depends(_guard(token))] if token is not None else []
-    for router in (_members(agent), _commands(agent), _keys(agent), _events(agent)):
+    routers = (
+        _members(agent),
+        _commands(agent, registrations),
+        _services(agent, registrations),
+        _keys(agent),
+        _events(agent),
+    )
+    for router in routers:
         app.include_router(router, prefix="/v1", dependencies=guard)
     return app
 
@@ -135,7 +153,7 @@ def _members(agent: Agent) -> APIRouter:
     return router
 
 
-def _commands(agent: Agent) -> APIRouter:
+def _commands(agent: Agent, registrations: Registrations) -> APIRouter:
     router = APIRouter(tags=["commands"])
 
     @router.post("/join")
@@ -151,11 +169,38 @@ def _commands(agent: Agent) -> APIRouter:
 
     @router.put("/metadata")
     async def metadata(value: views.MetadataObject) -> views.Member:
-        """State what all members shall see of this node: at most 4 KB of JSON."""
-        agent.describe(views.write_metadata(value))
+        """State what all members shall see of this node: at most 4 KB of JSON, together with what is registered."""
+        registrations.state(value)
         return views.Member.of(agent.me, agent.clock, agent.id)
 
     return router
+
+
+def _services(agent: Agent, registrations: Registrations) -> APIRouter:
+    router = APIRouter(prefix="/services", tags=["services"])
+
+    @router.put("/{service}")
+    async def register(service: ServiceName, asked: views.Registration) -> views.Member:
+        """State what one program of this node says of itself, as `services` of the node's metadata.
+
+        It is gone after `ttl` seconds, unless the program registers again; others' registrations stay as they are.
+        """
+        registrations.register(service, asked.metadata, until=agent.clock + asked.ttl)
+        return views.Member.of(agent.me, agent.clock, agent.id)
+
+    @router.delete("/{service}")
+    async def unregister(service: ServiceName) -> views.Member:
+        """Take it back: the program ends. Repeating it changes nothing."""
+        registrations.unregister(service)
+        return views.Member.of(agent.me, agent.clock, agent.id)
+
+    return router
+
+
+async def _expire_regularly(agent: Agent, registrations: Registrations) -> None:
+    while True:
+        await asyncio.sleep(EXPIRY_SECONDS)
+        registrations.expire(agent.clock)
 
 
 def _keys(agent: Agent) -> APIRouter:

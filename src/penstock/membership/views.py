@@ -95,6 +95,13 @@ class Joined(BaseModel):
     met: list[str] = Field(description="Ids.")
 
 
+class Registration(BaseModel):
+    """What one program of the node says of itself."""
+
+    metadata: MetadataObject
+    ttl: float = Field(default=15.0, ge=1.0, le=3600.0, description="Seconds until it is gone by itself.")
+
+
 class Key(BaseModel):
     """A key of the ring, by the name that may be shown."""
 
