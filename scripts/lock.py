@@ -23,7 +23,7 @@ FOREIGN = re.compile(r"https?://|file:|--index-url|--find-links|--extra-index-ur
 
 
 def main() -> int:
-    """Resolve the three sets, each held to the one before; `--upgrade` looks for newer versions."""
+    """Resolve the sets, each held to those before; `--upgrade` looks for newer versions."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))} | {
         "UV_NO_CONFIG": "1"
     }
@@ -37,6 +37,7 @@ def main() -> int:
             "--constraints=requirements/tools.txt",
             "--constraints=requirements/runtime.txt",
         ],
+        "bench": ["--group=bench", "--constraints=requirements/runtime.txt"],
     }
     for name, asked in sets.items():
         output = ROOT / "requirements" / f"{name}.txt"

@@ -71,9 +71,16 @@ PROGRAMS = (
 )
 
 
-def missing() -> list[Program]:
-    """Programs that tests need and this machine lacks."""
-    return [program for program in PROGRAMS if program.find() is None]
+# What benchmarks measure against and with; no test needs them.
+YARDSTICKS = (
+    Program("nginx", "nginx", "nginx", lambda: shutil.which("nginx")),
+    Program("wrk", "wrk", "wrk", lambda: shutil.which("wrk")),
+)
+
+
+def missing(programs: tuple[Program, ...] = PROGRAMS) -> list[Program]:
+    """Those of ``programs`` (what tests need, unless told otherwise) that this machine lacks."""
+    return [program for program in programs if program.find() is None]
 
 
 def may_install() -> bool:
@@ -110,16 +117,21 @@ def install(programs: list[Program]) -> None:
 
 
 def main() -> int:
-    """`install`: bring the missing programs; anything else: say which are here."""
-    lacking = missing()
-    if sys.argv[1:] == ["install"] and lacking:
+    """`install`: bring the missing programs; anything else: say which are here. With `bench`: those of the benchmarks."""
+    asked = sys.argv[1:]
+    programs = YARDSTICKS if "bench" in asked else PROGRAMS
+    lacking = missing(programs)
+    if "install" in asked and lacking:
         if not may_install():
-            print("penstock: installing needs root on Debian or Ubuntu: sudo make servers", file=sys.stderr)
+            print(
+                f"penstock: installing needs root on Debian or Ubuntu: sudo python3 scripts/servers.py {' '.join(asked)}",
+                file=sys.stderr,
+            )
             return 1
         install(lacking)
-    for program in PROGRAMS:
+    for program in programs:
         print(f"{program.title:<12}{program.find() or 'missing'}")
-    return 1 if missing() else 0
+    return 1 if missing(programs) else 0
 
 
 if __name__ == "__main__":
