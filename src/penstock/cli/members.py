@@ -51,15 +51,10 @@ def _reporting(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _connect(data: Path | None) -> "MembershipClient":
-    from penstock.membership import service
-    from penstock.membership.client import MembershipClient
+    from penstock.membership.control_address import connect
     from penstock.settings import Settings
 
-    config = Settings.load(data=data).membership
-    port = service.control_port(config)
-    if port is not None:
-        return MembershipClient(port=port, token=service.control_token(config))
-    return MembershipClient(service.control_path(config))
+    return connect(Settings.load(data=data).membership)
 
 
 @commands.command(

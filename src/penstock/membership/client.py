@@ -13,7 +13,7 @@ from penstock.membership import views
 from penstock.membership.errors import MembershipError, Unreachable
 
 M = TypeVar("M", bound=BaseModel)
-TIMEOUT = httpx.Timeout(15.0)  # joining and leaving may take five seconds each
+TIMEOUT = 15.0  # seconds for an answer; joining and leaving may take five
 QUIET_SECONDS = 60.0  # without even a keep-alive, after which a watched connection is taken for gone
 
 
@@ -30,14 +30,20 @@ class MembershipClient:
     """Speaks to the node at a Unix socket, or at a port of this machine with its token."""
 
     def __init__(
-        self, socket_path: Path | None = None, *, port: int | None = None, token: str | None = None
+        self,
+        socket_path: Path | None = None,
+        *,
+        port: int | None = None,
+        token: str | None = None,
+        patience: float = TIMEOUT,
     ) -> None:
+        """``patience``: seconds to wait for an answer."""
         transport = httpx.HTTPTransport(uds=str(socket_path)) if socket_path is not None else None
         headers = {"authorization": f"Bearer {token}"} if token is not None else {}
         host = "http://node" if socket_path is not None else f"http://127.0.0.1:{port}"
         # No proxy of the environment: this never leaves the machine.
         self._http = httpx.Client(
-            base_url=host, transport=transport, headers=headers, timeout=TIMEOUT, trust_env=False
+            base_url=host, transport=transport, headers=headers, timeout=patience, trust_env=False
         )
 
     def __enter__(self) -> Self:
@@ -115,7 +121,7 @@ class MembershipClient:
         ``after``: id of the last event seen, to go on there. Ends when the node does. Raises :class:`Unreachable`.
         """
         headers = {"last-event-id": after} if after is not None else {}
-        timeout = httpx.Timeout(TIMEOUT.connect, read=QUIET_SECONDS)
+        timeout = httpx.Timeout(TIMEOUT, read=QUIET_SECONDS)
         try:
             with self._http.stream("GET", "/v1/watch", headers=headers, timeout=timeout) as response:
                 if response.is_error:

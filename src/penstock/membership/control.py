@@ -38,7 +38,6 @@ def application(agent: Agent, *, version: str, token: str | None = None) -> Fast
 
     ``token``: what requests must present, where others on this machine can reach the port.
     """
-
     registrations = Registrations(agent.describe)
 
     @asynccontextmanager

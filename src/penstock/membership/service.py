@@ -1,8 +1,6 @@
 """The per-node service, put together: agent, control interface, and the socket that the latter is reached at."""
 
-import contextlib
 import os
-import secrets
 import socket
 import stat
 from importlib.metadata import version
@@ -13,6 +11,7 @@ from fastapi import FastAPI
 from penstock.membership import control
 from penstock.membership.agent import Agent
 from penstock.membership.config import MembershipConfig
+from penstock.membership.control_address import control_path, control_token, port_path
 from penstock.membership.errors import InvalidInput
 from penstock.membership.files import write_durably
 from penstock.membership.network import NetworkTransport
@@ -28,33 +27,6 @@ def build(config: MembershipConfig) -> FastAPI:
     return control.application(agent, version=version("penstock"), token=token)
 
 
-def control_path(config: MembershipConfig) -> Path:
-    """Where the Unix socket is, unless a port is set."""
-    return config.control_socket or config.folder / "control.sock"
-
-
-def control_port(config: MembershipConfig) -> int | None:
-    """The TCP port at which the service was last started, if it was not the Unix socket."""
-    try:
-        return int(_port_path(config).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _port_path(config: MembershipConfig) -> Path:
-    return config.folder / "control.port"
-
-
-def control_token(config: MembershipConfig) -> str:
-    """The token of the control interface; made at the first start, readable by its owner alone."""
-    path = config.folder / "control.token"
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_text().strip()
-    token = secrets.token_urlsafe(32)
-    write_durably(path, f"{token}\n".encode())
-    return token
-
-
 def listen(config: MembershipConfig) -> socket.socket:
     """The control interface's socket, listening. Raises :class:`InvalidInput` where it cannot be."""
     if config.control_port is not None:
@@ -63,13 +35,14 @@ def listen(config: MembershipConfig) -> socket.socket:
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
         )  # TIME_WAIT after a restart is not in use
         bound = _listening(listener, ("127.0.0.1", config.control_port), f"port {config.control_port}")
-        write_durably(_port_path(config), f"{bound.getsockname()[1]}\n".encode())
+        write_durably(port_path(config), f"{bound.getsockname()[1]}\n".encode())
         return bound
-    _port_path(config).unlink(missing_ok=True)
+    port_path(config).unlink(missing_ok=True)
     path = control_path(config)
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
         raise InvalidInput(
-            f"The path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes; choose a shorter one."
+            f"The path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes, and the control interface's is longer. Name a "
+            "shorter one in PENSTOCK_MEMBERSHIP_CONTROL_SOCKET, or a port in PENSTOCK_MEMBERSHIP_CONTROL_PORT (0: any)."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _answers(path):
