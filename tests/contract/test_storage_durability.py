@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
+from penstock.storage.staging import Staged
 from penstock.storage.store import ObjectMissing
 
 pytestmark = pytest.mark.needs_strace
@@ -36,19 +37,20 @@ else:
 ADOPT = """
 from pathlib import Path
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
+from penstock.storage.folder_staging import FolderStaging
+from penstock.storage.staging import Staged
 store = LocalStore(Path({root!r}))
-staging = Staging(store)
+staging, staged = FolderStaging(store), Staged("upload", "video/task.1/object")
 print("ready", flush=True)
 try:
     staging.create("upload")
     half = bytes(range(256)) * 5_000
     for offset in (len(half), 0):
-        with staging.writing("upload", offset=offset) as part:
+        with staging.writing(staged, offset=offset) as part:
             part.write(half)
             part.sync()
-    with staging.sealed("upload") as sealed:
-        sealed.adopt("video/task.1/object")
+    with staging.sealed(staged) as sealed:
+        sealed.adopt()
 except Exception as error:
     print(type(error).__name__, flush=True)
 else:
@@ -147,7 +149,7 @@ def test_killed_on_entering_any_step(tmp_path: Path, script: str, call: str) -> 
             assert content == DATA
         store.put("video/task.1/object", DATA)  # what a crash left behind is in nobody's way
         assert store.get("video/task.1/object") == DATA
-        Staging(store).remove("upload")
+        FolderStaging(store).remove(Staged("upload", None))
         if outcome.printed[-1:] == ["acknowledged"]:
             return
     pytest.fail("the program never came to its end")

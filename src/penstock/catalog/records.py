@@ -142,6 +142,7 @@ class Upload:
     allow_duplicate: bool
     source_key: str
     transport_data: Any
+    staged: str
     expires_at: int
     created_at: int
     updated_at: int

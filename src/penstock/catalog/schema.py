@@ -180,7 +180,10 @@ uploads = Table(
     Column("part_size", _MS),
     Column("allow_duplicate", Boolean, nullable=False, server_default=false()),
     Column("source_key", _KEY, nullable=False),
-    Column("transport_data", Json),  # what the transport must remember, for instance a multipart upload's id
+    Column("transport_data", Json),  # what the transport must remember
+    Column(
+        "staged", Text, nullable=False, server_default=""
+    ),  # the staging's mark of the bytes that are durable
     Column("expires_at", _MS, nullable=False),
     Column("created_at", _MS, nullable=False),
     Column("updated_at", _MS, nullable=False),

@@ -27,6 +27,7 @@ def create(
     part_size: int | None = None,
     allow_duplicate: bool = False,
     transport_data: Any = None,
+    staged: str = "",
     upload_id: str | None = None,
 ) -> Upload:
     """Opens a session for a pending video; ``life_ms`` is how long it may be silent."""
@@ -45,6 +46,7 @@ def create(
             allow_duplicate=allow_duplicate,
             source_key=keys.source(video.id, upload_id),
             transport_data=transport_data,
+            staged=staged,
             expires_at=now_ms() + life_ms,
             created_at=now_ms(),
             updated_at=now_ms(),
@@ -82,16 +84,19 @@ def require_open(tx: Connection, upload: Upload) -> None:
         raise Gone("The upload expired; start a new one.", code="upload_expired")
 
 
-def advance_offset(tx: Connection, upload_id: str, *, expected: int, received: int, life_ms: int) -> Upload:
+def advance_offset(
+    tx: Connection, upload_id: str, *, expected: int, received: int, staged: str = "", life_ms: int
+) -> Upload:
     """Notes that bytes up to ``received`` are durable, if ``expected`` is where the session stood.
 
+    ``staged`` is the mark that the staging gave for them.
     Raises :class:`Conflict` (``upload_offset_mismatch``) where another request went on meanwhile.
     """
     table = schema.uploads
     changed = tx.execute(
         table.update()
         .where(table.c.id == upload_id, table.c.state == UploadState.OPEN, table.c.received == expected)
-        .values(received=received, updated_at=now_ms(), expires_at=now_ms() + life_ms)
+        .values(received=received, staged=staged, updated_at=now_ms(), expires_at=now_ms() + life_ms)
     ).rowcount
     upload = get(tx, upload_id)
     if not changed:
@@ -128,9 +133,13 @@ def record_part(
     size: int,
     etag: str | None = None,
     sha256: str | None = None,
+    staged: str = "",
     life_ms: int,
 ) -> None:
-    """Notes that a part is durable; a repeated one replaces it. The session lives on from now."""
+    """Notes that a part is durable; a repeated one replaces it. The session lives on from now.
+
+    ``staged`` is the mark that the staging gave.
+    """
     upload = lock(tx, upload_id)
     require_open(tx, upload)
     table = schema.upload_parts
@@ -143,7 +152,7 @@ def record_part(
     tx.execute(
         schema.uploads.update()
         .where(schema.uploads.c.id == upload_id)
-        .values(updated_at=now_ms(), expires_at=now_ms() + life_ms)
+        .values(staged=staged, updated_at=now_ms(), expires_at=now_ms() + life_ms)
     )
 
 

@@ -14,7 +14,7 @@ from penstock.catalog import Catalog, clock, garbage, generations, segments, vid
 from penstock.catalog.records import Garbage
 from penstock.processing import metrics
 from penstock.processing.config import ProcessingConfig
-from penstock.storage.staging import Staging
+from penstock.storage.staging import Staged, Staging
 from penstock.storage.store import ObjectStore
 from penstock.video import keys
 from penstock.video.errors import NotFound, PenstockError
@@ -132,7 +132,8 @@ class Collector:
     def _staged(self, entry: Garbage) -> int | None:
         if self._staging is None:
             return _AGAIN_MS  # another machine's: its own processing process serves it
-        self._staging.remove(entry.prefix)
+        key = None if entry.video_id is None else keys.source(entry.video_id, entry.prefix)
+        self._staging.remove(Staged(entry.prefix, key))
         metrics.collected.labels(entry.reason).inc()
         return None
 

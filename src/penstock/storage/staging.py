@@ -1,26 +1,28 @@
-"""Where uploads lie on a folder store until they are whole: one growing file each, then one rename into the store.
+"""The staging port: where the bytes of an upload lie until they are whole, and become one object in one step.
 
-Several requests, of any processes of the machine, may write different parts of one staged file at once; two on the same
-part, or a part and the adoption, exclude each other by file locks, which end with the process that holds them. What a
-staged name means, and which parts count as there, is the catalog's business.
+Two adapters: ``folder_staging`` (one growing file, then a rename) and ``bucket_staging`` (S3 multipart and a kept tail).
+What is durable is known to the caller's record alone: after every :meth:`PartWriter.sync` it stores the new ``mark`` in
+the same transaction as the size, and hands it back later, on any node. It knows nothing of videos, HTTP or transactions.
+
+How a resumable transport goes on at ``offset``, which its record holds (tus)::
+
+    staged = Staged(upload.id, upload.source_key, most, upload.staged)
+    with staging.writing(staged, offset=upload.received) as writer:
+        writer.write(...)                       # any sizes, as they arrive; memory stays bounded
+        durable = writer.sync()                 # as often as wanted; at a disconnect too: what came is kept
+        uploads.advance_offset(tx, ..., expected=..., received=upload.received + durable.size, staged=durable.mark)
+
+Where two nodes write from the same offset, the record's compare-and-swap decides whose mark counts; what the other wrote
+is never referred to and goes with :meth:`Staging.remove`. The folder adapter lets only one of them write at all
+(:class:`StagingBusy`).
 """
 
-import errno
-import fcntl
-import hashlib
-import os
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
 
-from penstock.storage.durable import sync_file, sync_folder, translated, write_all
-from penstock.storage.local import LocalStore
-from penstock.storage.store import CHUNK, KeyMalformed, ObjectInfo, ObjectMissing, is_name
-from penstock.video.errors import Cancelled, Conflict
-
-_DATA = "data"
-_GATE = "gate.lock"  # held shared by whoever writes a part, alone by whoever seals the file
+from penstock.video.errors import Conflict
 
 
 class StagingBusy(Conflict):
@@ -29,185 +31,97 @@ class StagingBusy(Conflict):
     code = "upload_busy"
 
 
-class PartWriter:
-    """Writes one range of a staged file from its beginning, hashing on the way. Made by :meth:`Staging.writing`."""
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An unfinished upload as its record remembers it."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._digest = hashlib.sha256()
-        self._use = threading.Lock()
-        self._closed = False
-        self.size = 0  # bytes written
+    name: str
+    """A single part of a key: the upload's id."""
 
-    def seek(self, offset: int) -> None:
-        """Where the range begins; before the first write."""
-        with translated("stage"):
-            os.lseek(self._descriptor, offset, os.SEEK_SET)
+    key: str | None
+    """The object that the bytes will become; None where no record says, as for what a crash left behind."""
+
+    most: int = 0
+    """Bytes that may come at most: the declared size, else the limit. A bucket sizes its parts by it. 0: none will."""
+
+    mark: str = ""
+    """What the adapter must be told of the bytes that are durable; opaque, empty at the beginning, below 500 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """What :meth:`PartWriter.sync` made durable: bytes since the writer began, their SHA-256, and the mark to record."""
+
+    size: int
+    sha256: str
+    mark: str
+
+
+class PartWriter(Protocol):
+    """Writes one range of an upload from its beginning, hashing on the way. Blocking; one thread at a time."""
+
+    size: int  # bytes written since the writer began
 
     def write(self, data: bytes | bytearray) -> None:
         """Append ``data`` to the range."""
-        with self._open_still(), translated("stage"):
-            write_all(self._descriptor, data)
-            self._digest.update(data)
-            self.size += len(data)
 
-    def sync(self) -> str:
-        """Returns, once all that was written is durable, its SHA-256 in hexadecimal."""
-        with self._open_still(), translated("stage"):
-            sync_file(self._descriptor)
-            return self._digest.hexdigest()
+    def sync(self) -> Durable:
+        """Returns once all that was written is durable, to be found again by the mark that it returns."""
 
     def close(self) -> None:
-        """Waits for a write that a thread is in the middle of: its descriptor must not become another file's."""
-        with self._use:
-            if not self._closed:
-                self._closed = True
-                os.close(self._descriptor)
-
-    @contextmanager
-    def _open_still(self) -> Iterator[None]:
-        with self._use:
-            if self._closed:
-                raise Cancelled("The transfer has ended.", code="transfer_ended")
-            yield
+        """Ends it; what was not synced is lost. Waits for a write under way."""
 
 
-class SealedFile:
-    """A staged file that nobody else can write. Made by :meth:`Staging.sealed`."""
-
-    def __init__(self, store: LocalStore, path: Path, descriptor: int) -> None:
-        self._store = store
-        self._path = path
-        self._descriptor = descriptor
+class Sealed(Protocol):
+    """A staged upload that nobody writes any more, to be adopted."""
 
     @property
     def size(self) -> int:
         """Bytes, holes included."""
-        with translated("stage"):
-            return os.fstat(self._descriptor).st_size
 
-    def digest(self) -> str:
-        """The SHA-256 of the whole file in hexadecimal, by reading it once."""
-        digest, position = hashlib.sha256(), 0
-        while piece := self._read(position):
-            digest.update(piece)
-            position += len(piece)
-        return digest.hexdigest()
+    def digest(self) -> str | None:
+        """The SHA-256 of the whole in hexadecimal, by reading it once; None where it can be read only once adopted."""
 
-    def adopt(self, key: str) -> ObjectInfo:
-        """Sync the file and move it into the store under ``key``. Durable when it returns.
+    def adopt(self) -> None:
+        """Make it the object ``Staged.key``. Durable when it returns; where that had been done before, it is done again.
 
-        Raises :class:`ObjectMissing` where the file was removed meanwhile.
+        Raises ``ObjectMissing`` where the bytes are gone, and ``StagedDiffers`` where they are not those of the mark.
         """
-        with translated("stage"):
-            sync_file(self._descriptor)
-        return self._store.adopt(self._path, key)
-
-    def _read(self, position: int) -> bytes:
-        with translated("stage"):
-            return os.pread(self._descriptor, CHUNK, position)
 
 
-class Staging:
-    """The staged files of one folder store. Names are single parts of a key: upload ids."""
+class StagedDiffers(Conflict):
+    """The staged bytes are others than the record's mark says: another client wrote over them. Nothing was adopted."""
 
-    def __init__(self, store: LocalStore) -> None:
-        self._store = store
-        self._root = store.hidden_folder("staging")
+    code = "parts_differ"
+
+
+class Staging(Protocol):
+    """The staged uploads that belong to one store of sources.
+
+    Raises ``KeyMalformed``, ``StorageFull`` and ``StorageUnavailable``.
+    """
 
     def create(self, name: str) -> None:
-        """An empty staged file that will still be there after a power cut. One that exists is left as it is."""
-        folder = self._folder(name)
-        with translated("stage"):
-            folder.mkdir(mode=0o700, exist_ok=True)
-            os.close(os.open(folder / _DATA, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
-            sync_folder(folder)
-            sync_folder(self._root)
+        """Makes a place for the bytes where one is needed, before the record of the upload. Repeating it is harmless."""
 
-    @contextmanager
-    def writing(self, name: str, *, offset: int, whole: bool = False) -> Iterator[PartWriter]:
-        """A writer from ``offset`` on; ``whole`` first empties the file, for an upload in a single part.
+    def writing(
+        self, staged: Staged, *, offset: int, whole: bool = False
+    ) -> AbstractContextManager[PartWriter]:
+        """A writer from ``offset`` on; ``whole`` first forgets all that is there, for an upload in a single part.
 
-        Raises :class:`StagingBusy` while another writer has the same offset or the file is sealed, and
-        :class:`ObjectMissing` where the name was never created, was removed or was adopted.
+        A bucket writes in one sequence: there ``offset`` is 0 with ``whole``, or where the mark's bytes end.
+        Raises :class:`StagingBusy` where another writer is known to have the same offset or the upload is sealed, and
+        ``ObjectMissing`` where it was never created, was removed or was adopted.
         """
-        folder = self._folder(name)
-        with _lock(folder / _GATE, fcntl.LOCK_SH), _lock(folder / f"{offset}.lock", fcntl.LOCK_EX):
-            writer = PartWriter(_open(folder / _DATA, os.O_WRONLY | (os.O_TRUNC if whole else 0)))
-            try:
-                writer.seek(offset)
-                yield writer
-            finally:
-                writer.close()
 
-    @contextmanager
-    def sealed(self, name: str) -> Iterator[SealedFile]:
-        """The whole file, while nobody writes it. Raises as :meth:`writing` does."""
-        folder = self._folder(name)
-        with _lock(folder / _GATE, fcntl.LOCK_EX):
-            descriptor = _open(folder / _DATA, os.O_RDWR)
-            try:
-                yield SealedFile(self._store, folder / _DATA, descriptor)
-            finally:
-                os.close(descriptor)
+    def sealed(self, staged: Staged) -> AbstractContextManager[Sealed]:
+        """The whole of what the mark says. Raises as :meth:`writing` does."""
 
-    def remove(self, name: str) -> None:
-        """Forget a staged file, whoever is writing it. One that is missing is no error."""
-        folder = self._folder(name)
-        with translated("stage"), suppress(FileNotFoundError):
-            (folder / _DATA).unlink(missing_ok=True)  # first: from here on nobody can begin to write it
-            while not _emptied(folder):
-                pass  # a writer that came too late has just made its lock file
+    def remove(self, staged: Staged) -> None:
+        """Forget it, whoever is writing it. One that is missing is no error."""
 
-    def names(self) -> Iterator[str]:
-        """The names of all staged files, in no order: what a collector compares with the records."""
-        with translated("stage"), os.scandir(self._root) as entries:
-            names = [entry.name for entry in entries if is_name(entry.name)]
-        yield from names
+    def leftovers(self) -> Iterator[Staged]:
+        """All that is staged, in no order, without marks: what a collector compares with the records."""
 
-    def free_bytes(self) -> int:
-        """Room left for staged files, in bytes."""
-        return self._store.free_bytes()
-
-    def _folder(self, name: str) -> Path:
-        if not is_name(name):
-            raise KeyMalformed("A staged upload's name does not follow the key layout.")
-        return self._root / name
-
-
-def _emptied(folder: Path) -> bool:
-    """Removes the folder and what is in it; False where something new appeared meanwhile."""
-    for file in tuple(folder.iterdir()):
-        file.unlink(missing_ok=True)
-    try:
-        folder.rmdir()
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    return True
-
-
-def _open(path: Path, flags: int) -> int:
-    with translated("stage"):
-        try:
-            return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            raise ObjectMissing("There is no such upload any more.", code="upload_missing") from None
-
-
-@contextmanager
-def _lock(path: Path, kind: int) -> Iterator[None]:
-    """Holds ``path`` locked. ``flock`` belongs to the open file, so threads of one process exclude each other too."""
-    descriptor = _open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        with translated("lock"):
-            try:
-                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StagingBusy(
-                    "Another request is writing this; try again in a moment.", retry_after=1
-                ) from None
-        yield
-    finally:
-        os.close(descriptor)
+    def free_bytes(self) -> int | None:
+        """Room left for staged bytes; None where the store sets no such bound."""

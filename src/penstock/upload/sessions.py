@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from sqlalchemy import Connection
@@ -19,7 +19,7 @@ from penstock.access.principals import Principal
 from penstock.catalog import Catalog, uploads, videos
 from penstock.catalog.records import Upload, UploadPart, Video
 from penstock.catalog.words import Transport, UploadState
-from penstock.storage.staging import PartWriter, Staging
+from penstock.storage.staging import Durable, PartWriter, Staged, Staging
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
 from penstock.upload.answers import Receipt
@@ -85,7 +85,7 @@ def store_nothing(_tx: Connection, _outcome: Outcome) -> None:
 
 
 class Sessions:
-    """The service's rules over the catalog and the folder store of sources."""
+    """The service's rules over the catalog and the store of sources."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Sessions:
         if size is not None and size > self._config.max_size:
             raise self.excess()
         free = self._staging.free_bytes()
-        if free < self._config.free_reserve + (size or 0):
+        if free is not None and free < self._config.free_reserve + (size or 0):
             _log.warning("upload_refused_full", free=free, size=size)
             raise StorageFull("There is not enough room for this upload; try again when there is more.")
 
@@ -134,10 +134,10 @@ class Sessions:
                 outcome = self._existing(tx, principal, new) or self._record(tx, principal, new, upload_id)
                 store_answer(tx, outcome)
         except PermanentError:  # after any other error the record may be there nevertheless
-            self._staging.remove(upload_id)
+            self._staging.remove(Staged(upload_id, None))
             raise
         if outcome.duplicate:
-            self._staging.remove(upload_id)
+            self._staging.remove(Staged(upload_id, None))
             metrics.ENDED.labels(new.transport, "duplicate").inc()
         return outcome
 
@@ -167,6 +167,10 @@ class Sessions:
         with self._catalog.read() as tx:
             return sum(part.size for part in uploads.parts(tx, upload.id))
 
+    def staged(self, upload: Upload) -> Staged:
+        """A session's bytes, as the staging knows them."""
+        return Staged(upload.id, upload.source_key, upload.size or self._config.max_size, upload.staged)
+
     # -- receiving
 
     @contextmanager
@@ -187,7 +191,7 @@ class Sessions:
         if announced is not None:
             check_size(announced, part.size)
         self.admit(part.size)
-        with self._writing(upload_id, part.offset, whole=part.size == upload.size) as writer:
+        with self._writing(upload, part.offset, whole=part.size == upload.size) as writer:
             with self._catalog.write() as tx:
                 uploads.keep_alive(tx, upload_id, life_ms=self._life_ms(transport))
                 uploads.forget_part(tx, upload_id, number)
@@ -196,7 +200,7 @@ class Sessions:
     @contextmanager
     def receiving_whole(self, upload: Upload) -> Iterator[Transfer]:
         """The right to write an upload that comes in the request that opened it."""
-        with self._writing(upload.id, 0, whole=True) as writer:
+        with self._writing(upload, 0, whole=True) as writer:
             yield Transfer(upload, Part(1, 0, upload.size or self._config.max_size), writer)
 
     def keep_alive(self, transfer: Transfer, receipt: Receipt | None = None) -> None:
@@ -211,26 +215,36 @@ class Sessions:
         """After the last byte of a part: checks its size, makes it durable, and notes that it is there."""
         upload, part = transfer.upload, transfer.part
         check_size(transfer.writer.size, part.size)
-        digest = transfer.writer.sync()
+        durable = transfer.writer.sync()
+        digest = durable.sha256
         etag = digest[:_ETAG_LENGTH]
         life_ms = self._life_ms(upload.transport)
         with self._catalog.write() as tx:
             uploads.record_part(
-                tx, upload.id, part.number, size=part.size, etag=etag, sha256=digest, life_ms=life_ms
+                tx,
+                upload.id,
+                part.number,
+                size=part.size,
+                etag=etag,
+                sha256=digest,
+                staged=durable.mark,
+                life_ms=life_ms,
             )
-            return next(found for found in uploads.parts(tx, upload.id) if found.number == part.number)
+            recorded = next(found for found in uploads.parts(tx, upload.id) if found.number == part.number)
+        return recorded
 
     # -- ending
 
-    def complete_whole(self, upload: Upload, *, size: int, digest: str, store_answer: StoreAnswer) -> Outcome:
+    def complete_whole(self, upload: Upload, durable: Durable, *, store_answer: StoreAnswer) -> Outcome:
         """The end of an upload in one request, once its transfer is over. Raises ``wrong_size`` and ``wrong_digest``."""
+        size, digest = durable.size, durable.sha256
         check_size(size, upload.size)
         check_digest(digest, upload.sha256)
         with (
             metrics.COMPLETION_SECONDS.labels(upload.transport).time(),
-            self._staging.sealed(upload.id) as sealed,
+            self._staging.sealed(replace(self.staged(upload), mark=durable.mark)) as sealed,
         ):
-            sealed.adopt(upload.source_key)
+            sealed.adopt()
             return self._acknowledge(upload, size, digest, f"account:{upload.owner_id}", store_answer)
 
     def complete(self, principal: Principal, upload_id: str, claimed: Sequence[tuple[int, str]]) -> Outcome:
@@ -244,9 +258,9 @@ class Sessions:
             return self._completed(upload)
         with metrics.COMPLETION_SECONDS.labels(upload.transport).time():
             try:
-                with self._staging.sealed(upload.id) as sealed:
+                with self._staging.sealed(self.staged(upload)) as sealed:
                     size, digest = self._verified(upload, claimed, sealed.size, sealed.digest)
-                    sealed.adopt(upload.source_key)
+                    sealed.adopt()
                     return self._acknowledge(upload, size, digest, account_of(principal), store_nothing)
             except ObjectMissing:
                 return self._resume(principal, upload, claimed)
@@ -264,16 +278,16 @@ class Sessions:
             ended = uploads.end(tx, upload.id, UploadState.CANCELLED, who=who, why=why)
         if ended:
             metrics.ENDED.labels(upload.transport, outcome).inc()
-            self._staging.remove(upload.id)
+            self._staging.remove(self.staged(upload))
 
     def sweep(self) -> None:
         """Removes staged files whose session ended or never came about: what a crash between two steps leaves."""
         oldest = identity.encode(time.time_ns() // 1_000_000 - _UNRECORDED_FOR_MS, 0)
         try:
-            for name in self._staging.names():
-                if self._is_nobody_s(name, oldest):
-                    self._staging.remove(name)
-                    _log.info("staged_file_swept", upload_id=name)
+            for left in self._staging.leftovers():
+                if self._is_nobody_s(left.name, oldest):
+                    self._staging.remove(left)
+                    _log.info("staged_file_swept", upload_id=left.name)
         except PenstockError as error:  # the next start goes on with it
             _log.warning("sweep_failed", code=error.code)
 
@@ -323,16 +337,20 @@ class Sessions:
     # -- the steps of an end
 
     def _verified(
-        self, upload: Upload, claimed: Sequence[tuple[int, str]], size: int, read: Callable[[], str]
-    ) -> tuple[int, str]:
-        """Size and digest of what is there, all parts being there. ``read`` computes a digest that no single request saw."""
+        self, upload: Upload, claimed: Sequence[tuple[int, str]], size: int, read: Callable[[], str | None]
+    ) -> tuple[int, str | None]:
+        """Size and digest of what is there, all parts being there. ``read`` computes a digest that no single request saw.
+
+        Where nobody can read it yet it is None, and processing verifies it.
+        """
         expected, present = self.parts(upload)
         parts.check_complete(expected, {part.number: part.size for part in present})
         parts.check_claimed(claimed, {part.number: part.etag for part in present})
         check_size(size, expected.size)
         digest = present[0].sha256 if len(present) == 1 else None
         digest = digest or read()
-        check_digest(digest, upload.sha256)
+        if digest is not None:
+            check_digest(digest, upload.sha256)
         return size, digest
 
     def _resume(self, principal: Principal, upload: Upload, claimed: Sequence[tuple[int, str]]) -> Outcome:
@@ -358,7 +376,7 @@ class Sessions:
         return digest.hexdigest()
 
     def _acknowledge(
-        self, upload: Upload, size: int, digest: str, who: str, store_answer: StoreAnswer
+        self, upload: Upload, size: int, digest: str | None, who: str, store_answer: StoreAnswer
     ) -> Outcome:
         """The record of a durable source, and the word to processing."""
         try:
@@ -385,14 +403,14 @@ class Sessions:
 
     def _tidy(self, upload: Upload) -> None:
         try:
-            self._staging.remove(upload.id)
+            self._staging.remove(self.staged(upload))
         except PenstockError as error:  # the upload is acknowledged whatever happens to its empty folder
             _log.warning("staged_file_left", upload_id=upload.id, code=error.code)
 
     @contextmanager
-    def _writing(self, upload_id: str, offset: int, *, whole: bool) -> Iterator[PartWriter]:
+    def _writing(self, upload: Upload, offset: int, *, whole: bool) -> Iterator[PartWriter]:
         try:
-            with self._staging.writing(upload_id, offset=offset, whole=whole) as writer:
+            with self._staging.writing(self.staged(upload), offset=offset, whole=whole) as writer:
                 yield writer
         except ObjectMissing:
             raise _ended() from None

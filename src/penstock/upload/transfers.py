@@ -79,13 +79,10 @@ class Transfers:
                     transport=upload.transport,
                     alive=self._signs_of_life(transfer, receipt),
                 )
-                received = transfer.writer.size
-                receiving.check_size(received, new.size)
-                digest = await run_sync(transfer.writer.sync)
+                receiving.check_size(transfer.writer.size, new.size)
+                durable = await run_sync(transfer.writer.sync)
             return await run_sync(
-                lambda: self._sessions.complete_whole(
-                    upload, size=received, digest=digest, store_answer=store_answer
-                )
+                lambda: self._sessions.complete_whole(upload, durable, store_answer=store_answer)
             )
         except BaseException as error:
             # A completion whose commit was not answered may have happened: then ending the session does nothing.

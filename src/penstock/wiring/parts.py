@@ -7,6 +7,7 @@ from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog
 from penstock.processing.dispatch.doorbell import Doorbell
 from penstock.settings import Settings
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
 from penstock.storage.open import open_store
 from penstock.storage.staging import Staging
@@ -45,7 +46,7 @@ class Parts:
             raise ConfigurationError(
                 "The upload service keeps sources in a folder; set PENSTOCK_SOURCES_URL to file:///..."
             )
-        return Staging(self.sources)
+        return FolderStaging(self.sources)
 
     @cached_property
     def keyring(self) -> Keyring:

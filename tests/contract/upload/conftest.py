@@ -17,8 +17,8 @@ from penstock.catalog import Catalog, accounts, events, tasks, uploads, videos
 from penstock.catalog.records import Upload, Video
 from penstock.catalog.videos import VideoFilter
 from penstock.catalog.words import Role
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
 from penstock.upload.app import create_app
 from penstock.upload.config import UploadConfig
 from penstock.video.lifecycle import VideoState
@@ -48,7 +48,7 @@ class Instance:
 
     catalog: Catalog
     sources: LocalStore
-    staging: Staging
+    staging: FolderStaging
     keyring: Keyring
     config: UploadConfig
     announced: list[list[str]] = field(
@@ -137,7 +137,7 @@ class Instance:
             assert [task.kind for task in tasks.listing(tx, video_id=video_id)] == ["inspect"]
         assert self.announced
         assert "uploaded" in self.announced[-1]
-        assert list(self.staging.names()) == []
+        assert list(self.staging.leftovers()) == []
 
 
 Expect = Callable[[httpx.Response, int, str], None]
@@ -155,7 +155,7 @@ def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 def instance(tmp_path: Path, catalog: Catalog) -> Iterator[Instance]:
     """An instance on an empty catalog of either kind; nothing runs yet."""
     sources = LocalStore(tmp_path / "sources")
-    made = Instance(catalog, sources, Staging(sources), Keyring(tmp_path / "keyring.json"), SMALL)
+    made = Instance(catalog, sources, FolderStaging(sources), Keyring(tmp_path / "keyring.json"), SMALL)
     made.add("olga")
     made.add("stan")
     made.add("adam", Role.ADMIN)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog, CatalogConfig
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
 from penstock.upload.app import create_app
 from penstock.upload.config import UploadConfig
 from penstock.web_api.config import WebConfig
@@ -26,7 +26,7 @@ def main(folder: Path, database_url: str, config: UploadConfig) -> None:
         catalog=Catalog.open(CatalogConfig(url=database_url)),
         keyring=Keyring(folder / "keyring.json"),
         sources=sources,
-        staging=Staging(sources),
+        staging=FolderStaging(sources),
         announce=lambda: None,
     )
     serve(app, listener, on_ready=lambda: print("port", port, flush=True))  # noqa: T201 - read by the test

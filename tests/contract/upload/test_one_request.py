@@ -9,7 +9,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from penstock.storage.staging import Staging
+from penstock.storage.folder_staging import FolderStaging
+from penstock.storage.staging import Staged
 from tests.contract.upload.conftest import MIB, Instance, content, refused, sha256
 
 NAME = {"filename": "clip.mp4"}
@@ -111,7 +112,7 @@ def test_a_form_cut_off_is_refused(instance: Instance, client: TestClient) -> No
     )
     refused(response, 422, "form_malformed")
     instance.assert_nothing_uploaded()
-    assert list(instance.staging.names()) == []
+    assert [left.name for left in instance.staging.leftovers()] == []
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -121,7 +122,7 @@ def test_an_empty_file_is_refused(instance: Instance, client: TestClient, announ
     refused(client.post("/api/uploads", params=NAME, content=body), 422, "empty_upload")
     refused(client.post("/api/uploads", files={"file": ("a.mp4", b"")}), 422, "empty_upload")
     instance.assert_nothing_uploaded()
-    assert list(instance.staging.names()) == []
+    assert [left.name for left in instance.staging.leftovers()] == []
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -139,7 +140,7 @@ def test_too_large_is_refused(instance: Instance, client: TestClient, announced:
     assert [str(video.state) for video in instance.videos() if video.state != "uploaded"] == (
         [] if announced else ["deleted"]
     )
-    assert list(instance.staging.names()) == []
+    assert [left.name for left in instance.staging.leftovers()] == []
 
 
 def test_a_wrong_digest_is_refused(instance: Instance, client: TestClient) -> None:
@@ -147,7 +148,7 @@ def test_a_wrong_digest_is_refused(instance: Instance, client: TestClient) -> No
     params = {**NAME, "sha256": sha256(b"something else")}
     refused(client.post("/api/uploads", params=params, content=b"these bytes"), 422, "wrong_digest")
     instance.assert_nothing_uploaded()
-    assert list(instance.staging.names()) == []
+    assert [left.name for left in instance.staging.leftovers()] == []
     (video,) = instance.videos()
     assert instance.history(video.id) == ["created", "upload_abandoned"]
 
@@ -206,7 +207,7 @@ def test_a_declared_digest_saves_the_transfer(instance: Instance, client: TestCl
     assert response.status_code == 200
     assert (response.json()["id"], response.json()["duplicate"]) == (first["id"], True)
     assert len(instance.videos()) == 1
-    assert list(instance.staging.names()) == []
+    assert [left.name for left in instance.staging.leftovers()] == []
 
 
 def test_duplicates_where_they_are_wanted(instance: Instance, client: TestClient) -> None:
@@ -283,16 +284,16 @@ def test_a_running_request_holds_its_key(
 ) -> None:
     """While the first request runs, its repetition is told so."""
     seen: list[httpx.Response | None] = []
-    adopt = Staging.sealed
+    adopt = FolderStaging.sealed
 
-    def repeat_meanwhile(self: Staging, name: str) -> Any:
+    def repeat_meanwhile(self: FolderStaging, staged: Staged) -> Any:
         if not seen:
             seen.append(None)
             seen[0] = client.post("/api/uploads", params=NAME, content=b"x", headers=key)
-        return adopt(self, name)
+        return adopt(self, staged)
 
     key = {"idempotency-key": "slow"}
-    monkeypatch.setattr(Staging, "sealed", repeat_meanwhile)
+    monkeypatch.setattr(FolderStaging, "sealed", repeat_meanwhile)
     assert client.post("/api/uploads", params=NAME, content=b"x", headers=key).status_code == 201
     assert seen[0] is not None
     refused(seen[0], 409, "request_in_progress")

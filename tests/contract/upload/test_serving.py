@@ -16,8 +16,8 @@ import pytest
 
 from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog, CatalogConfig, schema
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
 from penstock.video.lifecycle import VideoState
 from tests.contract.upload.conftest import MIB, SMALL, Instance, content, refused, sha256
 from tests.contract.upload.server import Server, database_url, until
@@ -31,7 +31,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     catalog = Catalog.open(CatalogConfig(url=database_url(tmp_path)))
     catalog.migrate()
     sources = LocalStore(tmp_path / "sources")
-    made = Instance(catalog, sources, Staging(sources), Keyring(tmp_path / "keyring.json"), SMALL)
+    made = Instance(catalog, sources, FolderStaging(sources), Keyring(tmp_path / "keyring.json"), SMALL)
     made.add("olga")
     yield made
     for client in made.clients:
@@ -41,7 +41,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 
 def staged(instance: Instance) -> list[str]:
     """Names of what is staged."""
-    return list(instance.staging.names())
+    return [left.name for left in instance.staging.leftovers()]
 
 
 def problem_on(connection: socket.socket) -> bytes:

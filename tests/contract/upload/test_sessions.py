@@ -14,7 +14,7 @@ from penstock.access import signed_urls
 from penstock.access.keyring import Keyring
 from penstock.catalog import schema, uploads, videos
 from penstock.catalog.words import UploadState
-from penstock.storage.staging import SealedFile
+from penstock.storage.folder_staging import SealedFile
 from penstock.upload.config import PART_ENTRY_BYTES, UploadConfig
 from penstock.upload.urls import part_path
 from penstock.video import identity
@@ -272,7 +272,7 @@ def test_cancelling(instance: Instance, client: TestClient, uploaded: str) -> No
         put_parts(client, session, data)
     path = f"/api/uploads/{session['upload_id']}"
     assert client.delete(path).status_code == client.delete(path).status_code == 204
-    assert list(instance.staging.names()) == []
+    assert [left.name for left in instance.staging.leftovers()] == []
     instance.assert_nothing_uploaded()
     assert instance.video(session["video_id"]).state == "deleted"
     assert client.get(path).json()["state"] == "cancelled"
@@ -316,9 +316,9 @@ def test_expiry(instance: Instance, client: TestClient) -> None:
     with instance.catalog.write() as tx:
         for upload in uploads.expired(tx):
             uploads.end(tx, upload.id, UploadState.EXPIRED, who="collector")
-    assert list(instance.staging.names()) == [session["upload_id"]]
+    assert [left.name for left in instance.staging.leftovers()] == [session["upload_id"]]
     instance.start()  # a start sweeps what ended sessions left
-    until(lambda: not list(instance.staging.names()))
+    until(lambda: not [left.name for left in instance.staging.leftovers()])
     gone()
     instance.assert_nothing_uploaded()
     assert instance.history(session["video_id"]) == ["created", "upload_abandoned"]
@@ -331,8 +331,8 @@ def test_a_start_sweeps_only_what_is_nobody_s(instance: Instance, client: TestCl
     for name in (old, young):
         instance.staging.create(name)
     instance.start()
-    until(lambda: old not in list(instance.staging.names()))
-    assert sorted(instance.staging.names()) == sorted([session["upload_id"], young])
+    until(lambda: old not in [left.name for left in instance.staging.leftovers()])
+    assert sorted(left.name for left in instance.staging.leftovers()) == sorted([session["upload_id"], young])
 
 
 def test_every_part_prolongs_a_session(instance: Instance, client: TestClient) -> None:
@@ -419,7 +419,7 @@ def test_initiate_refuses(
     body = {"filename": "clip.mp4", "size": 1000, "transport": "direct", **change}
     refused(client.post("/api/uploads/initiate", json=body), status, code)
     assert instance.videos() == []
-    assert list(instance.staging.names()) == []
+    assert [left.name for left in instance.staging.leftovers()] == []
 
 
 def test_initiate_knows_a_declared_duplicate(instance: Instance, client: TestClient) -> None:
@@ -495,16 +495,15 @@ def test_cancelled_while_completing(
     client.put(session["url"], content=data)
     real = SealedFile.adopt
 
-    def adopt(self: SealedFile, key: str) -> Any:
-        info = real(self, key)
+    def adopt(self: SealedFile) -> None:
+        real(self)
         assert client.delete(f"/api/uploads/{session['upload_id']}").status_code == 204
-        return info
 
     monkeypatch.setattr(SealedFile, "adopt", adopt)
     body = {"upload_id": session["upload_id"]}
     refused(client.post("/api/uploads/complete", json=body), 410, "upload_cancelled")
     instance.assert_nothing_uploaded()
-    assert list(instance.staging.names()) == []
+    assert [left.name for left in instance.staging.leftovers()] == []
 
 
 def test_deleting_the_video_ends_its_upload(instance: Instance, client: TestClient) -> None:

@@ -14,8 +14,8 @@ from penstock.access.principals import Scope
 from penstock.catalog import Catalog, CatalogConfig, claims, generations, schema, tasks, videos, workers
 from penstock.catalog.records import NewTask
 from penstock.catalog.words import Role, TaskKind
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
 from penstock.video import documents
 from penstock.video import plan as planning
 from penstock.video.media import Colour, Scan
@@ -191,7 +191,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Instance, Server]]:
     catalog = Catalog.open(CatalogConfig(url=database_url(tmp_path)))
     catalog.migrate()
     sources = LocalStore(tmp_path / "sources")
-    instance = Instance(catalog, sources, Staging(sources), Keyring(tmp_path / "keyring.json"), SMALL)
+    instance = Instance(catalog, sources, FolderStaging(sources), Keyring(tmp_path / "keyring.json"), SMALL)
     instance.add("olga")
     instance.add("adam", Role.ADMIN, frozenset(Scope))
     with Server(instance, tmp_path, follow_interval_s=0.05, follow_heartbeat_s=0.2) as server:

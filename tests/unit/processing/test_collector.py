@@ -8,8 +8,8 @@ from sqlalchemy import update
 from penstock.catalog import accounts, claims, garbage, generations, schema, uploads, videos
 from penstock.catalog.words import TaskKind, Transport, UploadState, Visibility
 from penstock.processing.collector import Collector
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectInfo
 from penstock.video import timeline
 from penstock.video.timeline import Timeline, TimelineState
@@ -157,7 +157,7 @@ def test_a_cancelled_generation_goes_when_no_token_is_left(workshop: Workshop, c
 def test_an_abandoned_upload_leaves_nothing(workshop: Workshop, room: Room) -> None:
     """Silent for too long, it is expired by the reaper, and its staged bytes and its source go."""
     store = LocalStore(workshop.folder / "sources")
-    staging = Staging(store)
+    staging = FolderStaging(store)
     account = workshop.account()
     with workshop.catalog.write() as tx:
         video = videos.create(
@@ -174,7 +174,7 @@ def test_an_abandoned_upload_leaves_nothing(workshop: Workshop, room: Room) -> N
     )
     while collector.sweep():
         pass
-    assert list(staging.names()) == []
+    assert list(staging.leftovers()) == []
     assert list(store.list("")) == []
     assert workshop.video(video.id).state == "deleted"
 

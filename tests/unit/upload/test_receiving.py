@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging
+from penstock.storage.staging import Staged, Staging
 from penstock.storage.store import CHUNK
 from penstock.upload.receiving import check_digest, check_size, receive
 from penstock.video.errors import PenstockError, TooLarge
@@ -16,7 +17,7 @@ from penstock.video.errors import PenstockError, TooLarge
 @pytest.fixture
 def staging(tmp_path: Path) -> Staging:
     """A place for bytes."""
-    return Staging(LocalStore(tmp_path / "store"))
+    return FolderStaging(LocalStore(tmp_path / "store"))
 
 
 def received(staging: Staging, pieces: list[bytes], limit: int) -> tuple[int, int]:
@@ -32,7 +33,7 @@ def received(staging: Staging, pieces: list[bytes], limit: int) -> tuple[int, in
         alive += 1
 
     staging.create("u")
-    with staging.writing("u", offset=0, whole=True) as part:
+    with staging.writing(Staged("u", "v/source"), offset=0, whole=True) as part:
         anyio.run(
             lambda: receive(
                 body(), part, limit=limit, excess=TooLarge("too many"), transport="put", alive=sign

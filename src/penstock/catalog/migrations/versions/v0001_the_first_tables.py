@@ -205,6 +205,7 @@ def upgrade() -> None:
         sa.Column("allow_duplicate", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("source_key", sa.String(length=1024), nullable=False),
         sa.Column("transport_data", sa.Text(), nullable=True),
+        sa.Column("staged", sa.Text(), server_default="", nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),

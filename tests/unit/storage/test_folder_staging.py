@@ -7,10 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Staging, StagingBusy
+from penstock.storage.staging import Staged, StagingBusy
 from penstock.storage.store import KeyMalformed, ObjectMissing
 from penstock.video.errors import Cancelled
+
+U = Staged("u", "v/source")
 
 
 @pytest.fixture
@@ -20,16 +23,16 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 @pytest.fixture
-def staging(store: LocalStore) -> Staging:
+def staging(store: LocalStore) -> FolderStaging:
     """The store's staging."""
-    return Staging(store)
+    return FolderStaging(store)
 
 
-def write(staging: Staging, name: str, offset: int, data: bytes) -> str:
+def write(staging: FolderStaging, offset: int, data: bytes) -> str:
     """One part, written and synced; its digest."""
-    with staging.writing(name, offset=offset) as part:
+    with staging.writing(U, offset=offset) as part:
         part.write(data)
-        return part.sync()
+        return part.sync().sha256
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -39,7 +42,7 @@ def write(staging: Staging, name: str, offset: int, data: bytes) -> str:
     order=st.randoms(use_true_random=False),
 )
 def test_parts_in_any_order_make_the_whole(
-    staging: Staging, store: LocalStore, data: bytes, part_size: int, order: object
+    staging: FolderStaging, store: LocalStore, data: bytes, part_size: int, order: object
 ) -> None:
     """Parts written in any order, some twice, adopted, are the object; each part's digest is its own bytes'."""
     offsets = list(range(0, len(data), part_size))
@@ -47,53 +50,52 @@ def test_parts_in_any_order_make_the_whole(
     staging.create("u")
     for offset in shuffled:
         piece = data[offset : offset + part_size]
-        assert write(staging, "u", offset, piece) == hashlib.sha256(piece).hexdigest()
-    with staging.sealed("u") as sealed:
+        assert write(staging, offset, piece) == hashlib.sha256(piece).hexdigest()
+    with staging.sealed(U) as sealed:
         assert sealed.size == len(data)
         assert sealed.digest() == hashlib.sha256(data).hexdigest()
-        info = sealed.adopt("v/source")
-    assert info.size == len(data)
+        sealed.adopt()
     assert store.get("v/source") == data
-    staging.remove("u")
-    assert list(staging.names()) == []
+    staging.remove(U)
+    assert list(staging.leftovers()) == []
 
 
-def test_staged_bytes_are_not_objects(staging: Staging, store: LocalStore) -> None:
+def test_staged_bytes_are_not_objects(staging: FolderStaging, store: LocalStore) -> None:
     """Nothing of an unfinished upload is listed or readable as an object."""
     staging.create("u")
-    write(staging, "u", 0, b"x")
+    write(staging, 0, b"x")
     assert list(store.list("")) == []
-    assert list(staging.names()) == ["u"]
+    assert [left.name for left in staging.leftovers()] == ["u"]
 
 
-def test_one_writer_per_part(staging: Staging) -> None:
+def test_one_writer_per_part(staging: FolderStaging) -> None:
     """Two requests for one part exclude each other; different parts do not."""
     staging.create("u")
-    with staging.writing("u", offset=0), staging.writing("u", offset=10):
-        with pytest.raises(StagingBusy) as caught, staging.writing("u", offset=10):
+    with staging.writing(U, offset=0), staging.writing(U, offset=10):
+        with pytest.raises(StagingBusy) as caught, staging.writing(U, offset=10):
             pass
         assert caught.value.retry_after == 1
-    with staging.writing("u", offset=10):
+    with staging.writing(U, offset=10):
         pass
 
 
-def test_no_sealing_while_someone_writes_and_no_writing_when_sealed(staging: Staging) -> None:
+def test_no_sealing_while_someone_writes_and_no_writing_when_sealed(staging: FolderStaging) -> None:
     """What is hashed and adopted is what nobody can change any more."""
     staging.create("u")
-    with staging.writing("u", offset=0), pytest.raises(StagingBusy), staging.sealed("u"):
+    with staging.writing(U, offset=0), pytest.raises(StagingBusy), staging.sealed(U):
         pass
-    with staging.sealed("u") as sealed:
-        with pytest.raises(StagingBusy), staging.writing("u", offset=0):
+    with staging.sealed(U) as sealed:
+        with pytest.raises(StagingBusy), staging.writing(U, offset=0):
             pass
-        with pytest.raises(StagingBusy), staging.sealed("u"):
+        with pytest.raises(StagingBusy), staging.sealed(U):
             pass
-        sealed.adopt("v/source")
-    with pytest.raises(ObjectMissing) as caught, staging.writing("u", offset=0):
+        sealed.adopt()
+    with pytest.raises(ObjectMissing) as caught, staging.writing(U, offset=0):
         pass
     assert caught.value.code == "upload_missing"
 
 
-def test_threads_exclude_each_other(staging: Staging) -> None:
+def test_threads_exclude_each_other(staging: FolderStaging) -> None:
     """Of many threads that write one part at the same moment, every byte of the result is from one of them."""
     staging.create("u")
     barrier = threading.Barrier(8)
@@ -101,7 +103,7 @@ def test_threads_exclude_each_other(staging: Staging) -> None:
     def attempt(number: int) -> bool:
         barrier.wait()
         try:
-            with staging.writing("u", offset=0) as part:
+            with staging.writing(U, offset=0) as part:
                 for _ in range(50):
                     part.write(bytes([number]) * 1000)
                 part.sync()
@@ -111,62 +113,62 @@ def test_threads_exclude_each_other(staging: Staging) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert any(pool.map(attempt, range(8)))
-    with staging.sealed("u") as sealed:
-        sealed.adopt("v/source")
+    with staging.sealed(U) as sealed:
+        sealed.adopt()
     content = LocalStore.get(staging._store, "v/source")
     assert len(content) == 50_000
     assert len(set(content)) == 1
 
 
-def test_a_single_part_starts_over(staging: Staging, store: LocalStore) -> None:
+def test_a_single_part_starts_over(staging: FolderStaging, store: LocalStore) -> None:
     """A second, shorter attempt at a whole upload leaves no tail of the first."""
     staging.create("u")
     for data in (b"a long first attempt", b"short"):
-        with staging.writing("u", offset=0, whole=True) as part:
+        with staging.writing(U, offset=0, whole=True) as part:
             part.write(data)
             part.sync()
-    with staging.sealed("u") as sealed:
-        sealed.adopt("v/source")
+    with staging.sealed(U) as sealed:
+        sealed.adopt()
     assert store.get("v/source") == b"short"
 
 
-def test_removing_wins_over_a_writer(staging: Staging) -> None:
+def test_removing_wins_over_a_writer(staging: FolderStaging) -> None:
     """A cancelled upload is gone at once; whoever still writes it can neither finish nor bring it back."""
     staging.create("u")
-    with staging.writing("u", offset=0) as part:
+    with staging.writing(U, offset=0) as part:
         part.write(b"x")
-        staging.remove("u")
+        staging.remove(U)
         part.sync()
-    staging.remove("u")
-    for attempt in (lambda: staging.writing("u", offset=0), lambda: staging.sealed("u")):
+    staging.remove(U)
+    for attempt in (lambda: staging.writing(U, offset=0), lambda: staging.sealed(U)):
         with pytest.raises(ObjectMissing), attempt():
             pass
-    assert list(staging.names()) == []
+    assert list(staging.leftovers()) == []
 
 
-def test_creating_twice_keeps_the_bytes(staging: Staging) -> None:
+def test_creating_twice_keeps_the_bytes(staging: FolderStaging) -> None:
     """A repeated creation changes nothing."""
     staging.create("u")
-    write(staging, "u", 0, b"kept")
+    write(staging, 0, b"kept")
     staging.create("u")
-    with staging.sealed("u") as sealed:
+    with staging.sealed(U) as sealed:
         assert sealed.size == 4
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a\0"])
-def test_only_plain_names(staging: Staging, name: str) -> None:
+def test_only_plain_names(staging: FolderStaging, name: str) -> None:
     """A staged name can leave the staging folder as little as a key can leave the store."""
     with pytest.raises(KeyMalformed):
         staging.create(name)
     with pytest.raises(KeyMalformed):
-        staging.remove(name)
+        staging.remove(Staged(name, None))
 
 
-def test_closing_waits_for_a_write_under_way(staging: Staging) -> None:
+def test_closing_waits_for_a_write_under_way(staging: FolderStaging) -> None:
     """A descriptor is never closed under a thread that writes through it: its number may be another file's next."""
     staging.create("u")
     closed = threading.Event()
-    with staging.writing("u", offset=0) as part, part._use:  # as a write holds it
+    with staging.writing(U, offset=0) as part, part._use:  # as a write holds it
 
         def close() -> None:
             part.close()
