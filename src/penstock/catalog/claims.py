@@ -47,6 +47,20 @@ class Claim:
     alone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DeadNodes:
+    """Nodes that somebody holds dead. It counts against a worker of theirs that has been silent for ``silent_ms``.
+
+    So a wrong word costs nothing: who lives renews its lease, and keeps its claims however often it is declared dead.
+    """
+
+    names: Collection[str] = ()
+    silent_ms: int = 4_000
+
+
+NOBODY = DeadNodes()
+
+
 def claim(
     tx: Connection,
     task_id: str,
@@ -54,7 +68,7 @@ def claim(
     *,
     message_id: str | None = None,
     redelivered: bool = False,
-    dead_nodes: Collection[str] = (),
+    dead: DeadNodes = NOBODY,
     policy: RetryPolicy = DEFAULT_POLICY,
 ) -> Claim:
     """Takes a queued task, or one whose worker is lost: see :func:`_lost` and the rule of redelivered messages.
@@ -83,7 +97,7 @@ def claim(
     if task.worker_id == worker_id:
         return Claim(Outcome.OWN)
     again = redelivered and message_id is not None and task.message_id == message_id
-    if not again and not _is_lost(tx, task, dead_nodes):
+    if not again and not _is_lost(tx, task, dead):
         return Claim(Outcome.BUSY)
     why = "its message was delivered again" if again else "its worker is lost"
     released = _lose(tx, task, who=f"worker:{worker_id}", why=why, policy=policy)
@@ -183,12 +197,12 @@ def release(tx: Connection, task_id: str, worker_id: str, attempt: int) -> None:
     _update(tx, task, state=TaskState.QUEUED, **_UNCLAIMED)
 
 
-def lost(tx: Connection, *, dead_nodes: Collection[str] = (), limit: int = 100) -> list[str]:
+def lost(tx: Connection, *, dead: DeadNodes = NOBODY, limit: int = 100) -> list[str]:
     """Claimed tasks whose workers are lost, for :func:`reap`."""
     table = schema.tasks.c
     rows = tx.execute(
         select(table.id)
-        .where(table.state == TaskState.CLAIMED, _lost(dead_nodes))
+        .where(table.state == TaskState.CLAIMED, _lost(dead))
         .order_by(table.worker_id, table.id)  # as the index of the claimed has them
         .limit(limit)
     )
@@ -196,7 +210,7 @@ def lost(tx: Connection, *, dead_nodes: Collection[str] = (), limit: int = 100) 
 
 
 def reap(
-    tx: Connection, task_id: str, *, dead_nodes: Collection[str] = (), policy: RetryPolicy = DEFAULT_POLICY
+    tx: Connection, task_id: str, *, dead: DeadNodes = NOBODY, policy: RetryPolicy = DEFAULT_POLICY
 ) -> Task | None:
     """Queues a task again (or buries it) if its worker is still lost under the lock; None where it is not.
 
@@ -207,16 +221,17 @@ def reap(
         return None
     states.lock_generation(tx, task.generation_id)
     task = tasks.get(tx, task_id)
-    if task.state is not TaskState.CLAIMED or not _is_lost(tx, task, dead_nodes):
+    if task.state is not TaskState.CLAIMED or not _is_lost(tx, task, dead):
         return None
-    return _lose(tx, task, who="reaper", why="its worker is lost", policy=policy)
+    why = "its node was declared dead" if task.node_id in dead.names else "its worker is lost"
+    return _lose(tx, task, who="reaper", why=why, policy=policy)
 
 
 _UNCLAIMED: dict[str, Any] = {"worker_id": None, "message_id": None, "announced_at": None, "progress": 0.0}
 
 
-def _lost(dead_nodes: Collection[str]) -> ColumnElement[bool]:
-    """Whether the worker of a claimed task is lost: no lease in force, a node declared dead, or a later boot of its slot.
+def _lost(dead: DeadNodes) -> ColumnElement[bool]:
+    """Whether the worker of a claimed task is lost: no lease in force, silent on a dead node, or a later boot of its slot.
 
     A later boot holds the slot's file lock, which the earlier process must have lost with its life.
     """
@@ -229,7 +244,7 @@ def _lost(dead_nodes: Collection[str]) -> ColumnElement[bool]:
         .where(
             owner.c.id == schema.tasks.c.worker_id,
             owner.c.lease_until > now_ms(),
-            owner.c.node_id.not_in(list(dead_nodes)),
+            or_(owner.c.node_id.not_in(list(dead.names)), owner.c.renewed_at > now_ms() - dead.silent_ms),
             ~superseded,
         )
         .exists()
@@ -237,8 +252,8 @@ def _lost(dead_nodes: Collection[str]) -> ColumnElement[bool]:
     return or_(schema.tasks.c.worker_id.is_(None), ~alive)
 
 
-def _is_lost(tx: Connection, task: Task, dead_nodes: Collection[str]) -> bool:
-    found = tx.execute(select(schema.tasks.c.id).where(schema.tasks.c.id == task.id, _lost(dead_nodes)))
+def _is_lost(tx: Connection, task: Task, dead: DeadNodes) -> bool:
+    found = tx.execute(select(schema.tasks.c.id).where(schema.tasks.c.id == task.id, _lost(dead)))
     return found.one_or_none() is not None
 
 

@@ -10,10 +10,13 @@ from collections.abc import Callable
 
 import structlog
 
+from penstock import faults
 from penstock.catalog import Catalog, claims, generations, idempotency, uploads, workers
 from penstock.catalog.retries import RetryPolicy
 from penstock.catalog.words import TaskState, UploadState
+from penstock.faults import Point
 from penstock.processing import follow_ups, metrics
+from penstock.processing.liveness import Liveness, SingleMachine
 from penstock.processing.publisher import Publisher
 
 _log = structlog.get_logger()
@@ -27,12 +30,22 @@ class Reaper:
     """One look at the records by :meth:`sweep`."""
 
     def __init__(
-        self, catalog: Catalog, publisher: Publisher, policy: RetryPolicy, *, announce: Callable[[], None]
+        self,
+        catalog: Catalog,
+        publisher: Publisher,
+        policy: RetryPolicy,
+        *,
+        announce: Callable[[], None],
+        liveness: Liveness | None = None,
+        silence: float = 4.0,
     ) -> None:
+        """``liveness``: who is held dead; None: nobody is. ``silence``: seconds without a heartbeat after which that counts."""
         self._catalog = catalog
         self._publisher = publisher
         self._policy = policy
         self._announce = announce
+        self._liveness = liveness or SingleMachine()
+        self._silence_ms = round(silence * 1000)
         self._stranded: dict[str, float] = {}  # generation: since when, on the monotonic clock
 
     def sweep(self) -> int:
@@ -46,14 +59,17 @@ class Reaper:
         return changed
 
     def _take_over(self) -> int:
+        dead = claims.DeadNodes(self._liveness.dead(), self._silence_ms)
         with self._catalog.read() as tx:
-            lost = claims.lost(tx)
+            lost = claims.lost(tx, dead=dead)
         count = 0
         for task_id in lost:
             with self._catalog.write() as tx:
-                task = claims.reap(tx, task_id, policy=self._policy)
+                task = claims.reap(tx, task_id, dead=dead, policy=self._policy)
                 if task is not None and task.state is TaskState.DEAD:
                     follow_ups.derive(tx, task.generation_id)
+                faults.reach(Point.TAKEOVER_WRITTEN)
+            faults.reach(Point.TAKEOVER_RECORDED)
             if task is not None:
                 count += 1
                 metrics.losses.inc()

@@ -21,6 +21,7 @@ from penstock.processing.dispatch.doorbell import Doorbell, Listener
 from penstock.processing.dispatch.local import LocalDispatch
 from penstock.processing.endpoint import Endpoint
 from penstock.processing.lease import Lease, SlotLock
+from penstock.processing.liveness import Liveness, SingleMachine
 from penstock.processing.media import Media
 from penstock.processing.periodic import Periodic
 from penstock.processing.publisher import Publisher
@@ -35,6 +36,7 @@ from penstock.video.errors import PenstockError, StaleClaim, TransientError
 
 _log = structlog.get_logger()
 
+_MISSED_HEARTBEATS = 2  # of a node that is held dead, before its claims are taken over
 _REPORT_STEP = 0.01  # progress smaller than this is not worth a write
 _UNFINISHED = (TaskState.QUEUED, TaskState.CLAIMED, TaskState.DEAD)
 
@@ -52,9 +54,11 @@ class ProcessingService:
         media: Media,
         version: str,
         staging: Staging | None = None,
+        liveness: Liveness | None = None,
     ) -> None:
         """Takes a slot and registers: the work of earlier, dead boots of the slot is free from here on.
 
+        ``liveness`` tells which other nodes are held dead; None: there are none.
         Raises ``ConfigurationError`` where no slot is free or the address cannot be listened on.
         """
         self._config = config
@@ -95,11 +99,21 @@ class ProcessingService:
             policy=policy,
             fingerprint=media.fingerprint,
         )
-        self._reaper = Reaper(catalog, self._publisher, policy, announce=announce)
+        liveness = liveness or SingleMachine()
+        self._reaper = Reaper(
+            catalog,
+            self._publisher,
+            policy,
+            announce=announce,
+            liveness=liveness,
+            silence=_MISSED_HEARTBEATS * config.heartbeat,
+        )
         collector = Collector(catalog, config, sources=sources, outputs=outputs, staging=staging)
+        sweep = Periodic("sweep", config.sweep, self._sweep)
+        liveness.on_death(sweep.hasten)
         self._periodic = (
             Periodic("report", config.heartbeat, self._report),
-            Periodic("sweep", config.sweep, self._sweep),
+            sweep,
             Periodic("collection", config.collect, collector.sweep),
         )
         self.endpoint = Endpoint(
@@ -109,6 +123,11 @@ class ProcessingService:
             checks={"catalog": catalog.ping, "outputs": self._probe(outputs), "disk": self._room.check},
             facts=self._facts,
         )
+
+    @property
+    def slot(self) -> int:
+        """Which processing process of this machine it is."""
+        return self._lock.slot
 
     def start(self) -> None:
         """Begins to work: what a dead predecessor left is taken over before anything new is claimed."""

@@ -90,6 +90,15 @@ def silence(catalog: Catalog, who: Worker) -> None:
         workers.renew(tx, who.id, lease_ms=-1)
 
 
+def miss_heartbeats(catalog: Catalog, who: Worker) -> None:
+    """Its last renewal is half a minute ago, and its lease lasts for an hour."""
+    table = schema.workers
+    with catalog.write() as tx:
+        workers.renew(tx, who.id, lease_ms=HOUR_MS)
+        changed = table.c.renewed_at - 30_000
+        tx.execute(table.update().where(table.c.id == who.id).values(renewed_at=changed))
+
+
 def take(catalog: Catalog, task_id: str, who: Worker) -> Task:
     """The task, claimed by the worker."""
     with catalog.write() as tx:

@@ -12,7 +12,7 @@ from penstock.catalog import (
     videos,
     workers,
 )
-from penstock.catalog.claims import Outcome
+from penstock.catalog.claims import DeadNodes, Outcome
 from penstock.catalog.records import NewTask, Task, Worker
 from penstock.catalog.retries import RetryPolicy
 from penstock.catalog.words import TaskKind, TaskState
@@ -119,13 +119,48 @@ def test_an_expired_lease_frees_the_task(catalog: Catalog) -> None:
     assert last.data["lost_worker"] == scene.worker.id
 
 
-def test_a_node_declared_dead_frees_its_tasks(catalog: Catalog) -> None:
-    """Membership's word counts before the lease has run out."""
+def test_a_silent_worker_of_a_dead_node_loses_its_tasks(catalog: Catalog) -> None:
+    """Another's word counts long before the lease has run out, once the worker has missed its heartbeats."""
     scene = scenes.encoding(catalog)
     other = scenes.worker(catalog, "node-2")
-    scenes.take(catalog, scene.chunks[0].id, scene.worker)
-    assert outcome(catalog, scene.chunks[0], other, dead_nodes={"node-9"}) is Outcome.BUSY
-    assert outcome(catalog, scene.chunks[0], other, dead_nodes={scene.worker.node_id}) is Outcome.TAKEN
+    task = scenes.take(catalog, scene.chunks[0].id, scene.worker)
+    scenes.miss_heartbeats(catalog, scene.worker)
+    elsewhere, here = DeadNodes({"node-9"}), DeadNodes({scene.worker.node_id})
+    assert outcome(catalog, task, other, dead=elsewhere) is Outcome.BUSY
+    with catalog.write() as tx:
+        assert claims.lost(tx, dead=elsewhere) == []
+        assert claims.lost(tx, dead=here) == [task.id]
+        assert claims.reap(tx, task.id, dead=elsewhere) is None
+    assert outcome(catalog, task, other, dead=here) is Outcome.TAKEN
+    assert again(catalog, task).losses == 1
+    with pytest.raises(StaleClaim):
+        scenes.finish(catalog, task)
+
+
+def test_a_worker_that_is_wrongly_held_dead_keeps_its_tasks(catalog: Catalog) -> None:
+    """However often its node is declared dead: it renews its lease, so nothing is taken and no loss is counted."""
+    scene = scenes.encoding(catalog)
+    other = scenes.worker(catalog, "node-2")
+    task = scenes.take(catalog, scene.chunks[0].id, scene.worker)
+    wrong = DeadNodes({scene.worker.node_id})
+    for _ in range(6):  # more than what a task may lose
+        assert outcome(catalog, task, other, dead=wrong) is Outcome.BUSY
+        with catalog.write() as tx:
+            assert claims.lost(tx, dead=wrong) == []
+            assert claims.reap(tx, task.id, dead=wrong) is None
+            workers.renew(tx, scene.worker.id)
+    assert again(catalog, task) == task
+
+
+def test_who_took_over_from_a_dead_node_is_told_in_the_history(catalog: Catalog) -> None:
+    """An operator reads which word it was."""
+    scene = scenes.encoding(catalog)
+    task = scenes.take(catalog, scene.chunks[0].id, scene.worker)
+    scenes.miss_heartbeats(catalog, scene.worker)
+    with catalog.write() as tx:
+        assert claims.reap(tx, task.id, dead=DeadNodes({scene.worker.node_id})) is not None
+        last = events.listing(tx, scene.video.id)[-1]
+    assert (last.event, last.why) == ("task_taken_over", "its node was declared dead")
 
 
 def test_a_later_boot_of_the_slot_frees_its_tasks(catalog: Catalog) -> None:
