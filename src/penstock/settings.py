@@ -119,6 +119,10 @@ class Settings(BaseSettings):
     trace_ratio: float = 1.0
     """Share of new traces that are recorded, 0 to 1. A request that arrives with a decision keeps it."""
 
+    faults: Path | None = None
+    """For the project's own tests: a folder of orders to end or stop processes at named points. Refused outside a test
+    run. None: no faults."""
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """The settings of the environment, with ``overrides`` that are not None before them.

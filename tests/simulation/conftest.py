@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock import faults
 from penstock.catalog import Catalog
 from tests.servers.databases import sqlite_template
 from tests.simulation.simulation import hurried
@@ -21,6 +22,13 @@ def folder() -> Iterator[Path]:
     """A folder in memory where there is such a thing: a simulation makes thousands of small durable files."""
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as path:
         yield Path(path)
+
+
+@pytest.fixture(autouse=True)
+def _disarmed() -> Iterator[None]:
+    """What a test arms ends with it."""
+    yield
+    faults.disarm()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A seeded run of several processing rooms that get in each other's way, die, wake up as zombies and start again.
 
-One thread, so a seed repeats exactly. Rooms reach a *step* before and after every object they store, every transaction and
-every segment they encode; at a step the room may die, an error may come from outside, or others may act first: take any
+One thread, so a seed repeats exactly. Rooms reach a *step* at every fault point of the product, so around every object and
+every transaction, and with every segment they encode; at a step the room may die, an error may come from outside, or others may act first: take any
 task in any order, claim what is not to be had, reap, publish, collect, delete, retry, look at the timelines.
 """
 
@@ -15,14 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, update
+from sqlalchemy import event, update
 
+from penstock import faults
 from penstock.catalog import Catalog, CatalogConfig, generations, schema, videos
 from penstock.catalog.database import open_engine
 from penstock.catalog.words import TaskState
 from penstock.processing.config import ProcessingConfig
-from penstock.storage.local import LocalStore
-from penstock.storage.store import ObjectInfo, Payload
 from penstock.video.errors import PenstockError, StorageUnavailable, ToolFailed
 from penstock.video.lifecycle import FINAL_GENERATION_STATES, GenerationState, VideoState
 from tests.simulation import invariants
@@ -81,33 +80,6 @@ class InlineExecutor:
         """Nothing is left to do."""
 
 
-class SteppedRecords(Catalog):
-    """A catalog whose transactions are steps."""
-
-    step: Callable[[], None]
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """See the base."""
-        self.step()
-        with super().write() as tx:
-            yield tx
-        self.step()
-
-
-class SteppedOutputs(LocalStore):
-    """A store whose writes are steps."""
-
-    step: Callable[[], None]
-
-    def put(self, key: str, data: Payload) -> ObjectInfo:
-        """See the port."""
-        self.step()
-        info = super().put(key, data)
-        self.step()
-        return info
-
-
 class Simulation:
     """One run. ``play`` as long as wanted, then ``heal`` and ``check``."""
 
@@ -125,11 +97,8 @@ class Simulation:
             delete_grace=0.0,
         )
         self.workshop = Workshop(folder, catalog, config=config)
-        self._records = SteppedRecords(catalog.engine)
-        self._outputs = SteppedOutputs(folder / "outputs")
-        self._media = ScriptedMedia()
-        for each in (self._records, self._outputs, self._media):
-            each.step = self._step
+        self._media = ScriptedMedia(step=self._step)
+        faults.arm(lambda _: self._step())
         self._calm = True  # steps do nothing
         self._acting: list[Room] = []
         self.rooms: dict[int, Room] = {}
@@ -241,9 +210,7 @@ class Simulation:
         """A room that is not in the middle of something, started if it is down; None where all are busy."""
         slot = self.random.randrange(_ROOMS)
         if slot not in self.rooms:
-            self.rooms[slot] = self.workshop.room(
-                self._media, slot=slot, outputs=self._outputs, catalog=self._records
-            )
+            self.rooms[slot] = self.workshop.room(self._media, slot=slot)
         room = self.rooms[slot]
         return None if room in self._acting else room
 

@@ -16,9 +16,11 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, select, text
 from sqlalchemy.exc import ArgumentError
 
+from penstock import faults
 from penstock.catalog import filesystem, history
 from penstock.catalog.config import CatalogConfig
 from penstock.catalog.migrations import REVISION
+from penstock.faults import Point
 from penstock.video.errors import CatalogUnavailable, ConfigurationError, Conflict, PenstockError, StorageFull
 
 log = structlog.get_logger()
@@ -63,7 +65,9 @@ class Catalog:
             history.begin(tx)
             with tx.begin():
                 yield tx
+                faults.reach(Point.RECORD_WRITTEN)
             written = history.end(tx)
+        faults.reach(Point.RECORD_COMMITTED)
         history.log(written)
 
     @contextmanager

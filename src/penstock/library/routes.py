@@ -1,16 +1,19 @@
 """The library's endpoints. Each asks ``authorize`` about what it found, and nothing else decides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, status
 from sqlalchemy import Connection
 
+from penstock import faults
 from penstock.access.authorize import Action, authorize
 from penstock.access.principals import Principal, Role
 from penstock.catalog import Catalog, accounts, records, videos
 from penstock.catalog.videos import VideoFilter
 from penstock.catalog.words import Sort
+from penstock.faults import Point
 from penstock.library import models
 from penstock.library.playback import Playback, Wish
 from penstock.library.views import Viewer
@@ -142,10 +145,9 @@ def routes(
     def delete_video(principal: caller, video_id: VideoId) -> None:
         """Deletes a video for good: its tasks end at once, its objects follow. Repeating it gives the same answer."""
         context.note(video_id=video_id)
-        with catalog.write() as tx:
+        with _asked(catalog, announce, Point.DELETE_WRITTEN, Point.DELETE_RECORDED, Point.DELETE_RUNG) as tx:
             authorize(principal, Action.DELETE, _find(tx, video_id))
             videos.delete(tx, video_id, who=_who(principal))
-        announce()
 
     @router.post(
         "/api/videos/{video_id}/retry",
@@ -155,11 +157,9 @@ def routes(
     def retry_video(principal: caller, playback: addressed, video_id: VideoId) -> models.Video:
         """Processes a failed video again; finished work is kept where the plan is unchanged."""
         context.note(video_id=video_id)
-        with catalog.write() as tx:
+        with _asked(catalog, announce, Point.RETRY_WRITTEN, Point.RETRY_RECORDED, Point.RETRY_RUNG) as tx:
             authorize(principal, Action.RETRY, _find(tx, video_id))
-            answer = Viewer(tx, principal, playback).video(videos.retry(tx, video_id, who=_who(principal)))
-        announce()
-        return answer
+            return Viewer(tx, principal, playback).video(videos.retry(tx, video_id, who=_who(principal)))
 
     @router.get("/api/me", responses=problems.documented(Unauthenticated))
     def get_me(principal: caller) -> models.Me:
@@ -178,6 +178,19 @@ def routes(
         )
 
     return router
+
+
+@contextmanager
+def _asked(
+    catalog: Catalog, announce: Callable[[], None], written: Point, recorded: Point, rung: Point
+) -> Iterator[Connection]:
+    """A transaction that gives processing something to do, and the ring after it. It names its steps for tests."""
+    with catalog.write() as tx:
+        yield tx
+        faults.reach(written)
+    faults.reach(recorded)
+    announce()
+    faults.reach(rung)
 
 
 def _find(tx: Connection, video_id: str) -> records.Video | None:

@@ -15,8 +15,10 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from penstock import faults
 from penstock.catalog import Catalog, claims, generations, videos
 from penstock.catalog.records import ArtefactRecord, Generation, Task
+from penstock.faults import Point
 from penstock.processing import follow_ups, metrics
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.media import Media
@@ -126,8 +128,12 @@ class Attempt:
         with self.parts.catalog.write() as tx:
             _, generation = claims.hold(tx, self.task.id, self.worker_id, self.task.attempt)
             yield tx, generation
+            faults.reach(Point.COMMIT_HOLDING)
+        faults.reach(Point.COMMIT_DONE)
         self.parts.publisher.request(generation.id)
+        faults.reach(Point.COMMIT_REQUESTED)
         self.parts.announce()
+        faults.reach(Point.COMMIT_RUNG)
 
     @contextmanager
     def committing(

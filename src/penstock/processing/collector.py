@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import structlog
 from sqlalchemy import Connection
 
+from penstock import faults
 from penstock.catalog import Catalog, clock, garbage, generations, segments, videos
 from penstock.catalog.records import Garbage
+from penstock.faults import Point
 from penstock.processing import metrics
 from penstock.processing.config import ProcessingConfig
 from penstock.storage.staging import Staged, Staging
@@ -64,12 +66,14 @@ class Collector:
             except PenstockError as error:
                 _log.warning("garbage_postponed", prefix=entry.prefix, code=error.code, detail=error.detail)
                 again_ms = _AGAIN_MS
+            faults.reach(Point.COLLECT_REMOVED)
             with self._catalog.write() as tx:
                 if again_ms is None:
                     garbage.collected(tx, [entry.id])
                     served += 1
                 else:
                     garbage.postpone(tx, entry.id, again_ms)
+            faults.reach(Point.COLLECT_STRUCK)
         return served
 
     def _handler(self, entry: Garbage) -> Callable[[Garbage], int | None]:
@@ -142,6 +146,7 @@ class Collector:
 
     def _remove(self, store: ObjectStore, found: Iterable[str], entry: Garbage) -> None:
         doomed = list(found)
+        faults.reach(Point.COLLECT_LISTED)
         store.delete(doomed)
         if doomed:
             metrics.collected.labels(entry.reason).inc(len(doomed))

@@ -16,9 +16,11 @@ from fractions import Fraction
 import structlog
 from sqlalchemy import Connection
 
+from penstock import faults
 from penstock.catalog import Catalog, artefacts, generations, growing, segments, videos
 from penstock.catalog.growing import Growth
 from penstock.catalog.records import Generation
+from penstock.faults import Point
 from penstock.processing import metrics, stages
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.scanned import Scanned
@@ -132,10 +134,13 @@ class Publisher:
         version = self._take_growing(generation_id)
         if version is None:
             return
+        faults.reach(Point.PUBLISH_TAKEN)
         self.write(version)
+        faults.reach(Point.PUBLISH_WRITTEN)
         self._durable[generation_id] = version.version
         if not growth.announced:
             self._tell_playable(version)
+        faults.reach(Point.PUBLISH_TOLD)
 
     def _take_growing(self, generation_id: str) -> Timeline | None:
         with self._catalog.write() as tx:
@@ -187,7 +192,9 @@ class Publisher:
             if kind is None:
                 return
             tombstone = _content(tx, generations.take_version(tx, generation_id), kind)
+        faults.reach(Point.ENTOMB_TAKEN)
         self.write(tombstone)
+        faults.reach(Point.ENTOMB_WRITTEN)
         with self._catalog.write() as tx:
             if (
                 _tombstone_owed(tx, generations.lock(tx, generation_id)) is kind

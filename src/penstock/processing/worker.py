@@ -13,9 +13,11 @@ import structlog
 from opentelemetry import propagate, trace
 from sqlalchemy import Connection
 
+from penstock import faults
 from penstock.catalog import claims, generations
 from penstock.catalog.records import Task
 from penstock.catalog.words import TaskKind, TaskState
+from penstock.faults import Point
 from penstock.processing import failures, follow_ups, metrics
 from penstock.processing.attempt import Attempt, Parts
 from penstock.processing.failures import Verdict
@@ -170,7 +172,9 @@ class Worker:
         while True:
             try:
                 with self._parts.catalog.write() as tx:
-                    return self._record_failure(tx, run.task, verdict)
+                    ended = self._record_failure(tx, run.task, verdict)
+                faults.reach(Point.FAILURE_RECORDED)
+                return ended  # noqa: TRY300
             except StaleClaim:
                 return None
             except TransientError as error:

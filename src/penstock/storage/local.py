@@ -17,6 +17,8 @@ from pathlib import Path
 
 import structlog
 
+from penstock import faults
+from penstock.faults import Point
 from penstock.storage.durable import sync_file, sync_folder, translated, write_all
 from penstock.storage.store import (
     CHUNK,
@@ -69,6 +71,7 @@ class LocalStore:
                     info = _info(key, os.fstat(descriptor))
             finally:
                 os.close(descriptor)
+            faults.reach(Point.OBJECT_SYNCED)
             self._move(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -176,7 +179,9 @@ class LocalStore:
                     # Otherwise a deletion has just pruned a folder that was empty until now: make it again.
                 except (IsADirectoryError, NotADirectoryError):
                     raise KeyMalformed("One object key is a folder of another.") from None
+            faults.reach(Point.OBJECT_NAMED)
             sync_folder(target.parent)
+        faults.reach(Point.OBJECT_STORED)
 
     def _make_folders(self, folder: Path) -> None:
         """``folder`` and its parents up to the root exist, and so they will after a power cut."""

@@ -14,11 +14,13 @@ from dataclasses import dataclass, replace
 import structlog
 from sqlalchemy import Connection
 
+from penstock import faults
 from penstock.access.authorize import Action, authorize
 from penstock.access.principals import Principal
 from penstock.catalog import Catalog, uploads, videos
 from penstock.catalog.records import Upload, UploadPart, Video
 from penstock.catalog.words import Transport, UploadState
+from penstock.faults import Point
 from penstock.storage.staging import Durable, PartWriter, Staged, Staging
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
@@ -129,6 +131,7 @@ class Sessions:
         self.admit(new.size)
         upload_id = identity.new_id()
         self._staging.create(upload_id)  # before the record: an open session always has a place for its bytes
+        faults.reach(Point.UPLOAD_STAGED)
         try:
             with self._catalog.write() as tx:
                 outcome = self._existing(tx, principal, new) or self._record(tx, principal, new, upload_id)
@@ -136,6 +139,7 @@ class Sessions:
         except PermanentError:  # after any other error the record may be there nevertheless
             self._staging.remove(Staged(upload_id, None))
             raise
+        faults.reach(Point.UPLOAD_OPENED)
         if outcome.duplicate:
             self._staging.remove(Staged(upload_id, None))
             metrics.ENDED.labels(new.transport, "duplicate").inc()
@@ -215,7 +219,9 @@ class Sessions:
         """After the last byte of a part: checks its size, makes it durable, and notes that it is there."""
         upload, part = transfer.upload, transfer.part
         check_size(transfer.writer.size, part.size)
+        faults.reach(Point.UPLOAD_WRITTEN)
         durable = transfer.writer.sync()
+        faults.reach(Point.UPLOAD_SYNCED)
         digest = durable.sha256
         etag = digest[:_ETAG_LENGTH]
         life_ms = self._life_ms(upload.transport)
@@ -231,6 +237,7 @@ class Sessions:
                 life_ms=life_ms,
             )
             recorded = next(found for found in uploads.parts(tx, upload.id) if found.number == part.number)
+        faults.reach(Point.UPLOAD_PART_RECORDED)
         return recorded
 
     # -- ending
@@ -379,18 +386,23 @@ class Sessions:
         self, upload: Upload, size: int, digest: str | None, who: str, store_answer: StoreAnswer
     ) -> Outcome:
         """The record of a durable source, and the word to processing."""
+        faults.reach(Point.UPLOAD_ADOPTED)
         try:
             with self._catalog.write() as tx:
                 completion = uploads.complete(tx, upload.id, size=size, who=who, sha256=digest)
                 outcome = Outcome(completion.video, upload, duplicate=completion.duplicate)
                 store_answer(tx, outcome)
+                faults.reach(Point.UPLOAD_COMPLETING)
         except Gone:  # cancelled or expired meanwhile: the record is final, so these bytes are nobody's
             self._sources.delete([upload.source_key])
             raise
+        faults.reach(Point.UPLOAD_ACKNOWLEDGED)
         if completion.task_id is not None:
             self._announce()
+        faults.reach(Point.UPLOAD_RUNG)
         metrics.ENDED.labels(upload.transport, "duplicate" if outcome.duplicate else "completed").inc()
         self._tidy(upload)
+        faults.reach(Point.UPLOAD_TIDIED)
         return outcome
 
     def _completed(self, upload: Upload) -> Outcome:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from penstock import telemetry
+from penstock import faults, telemetry
 from penstock.settings import Settings
 from penstock.video.errors import ConfigurationError
 from penstock.wiring import listening
@@ -45,6 +45,7 @@ def run(
     if service == "member":
         run_member(settings, settings.membership, on_ready=on_ready)
         return
+    _arm(settings)
     handle = telemetry.configure(settings.telemetry(service, terminal=sys.stderr.isatty()))
     _describe(service, settings)
     try:
@@ -56,6 +57,14 @@ def run(
                 _run_http(service, parts, listener or listen(settings), on_ready)
     finally:
         handle.close()
+
+
+def _arm(settings: Settings) -> None:
+    if settings.faults is not None:
+        try:
+            faults.arm_from(settings.faults)
+        except faults.ArmingRefused as error:
+            raise ConfigurationError(str(error), code="faults_refused") from None
 
 
 def _describe(service: str, settings: Settings) -> None:

@@ -8,9 +8,11 @@ import threading
 
 import structlog
 
+from penstock import faults
 from penstock.catalog import Catalog, claims, queue
 from penstock.catalog.claims import Outcome
 from penstock.catalog.retries import RetryPolicy
+from penstock.faults import Point
 from penstock.processing import metrics, relay, slots
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.dispatch.doorbell import Listener
@@ -93,11 +95,13 @@ class LocalDispatch:
         try:
             with self._catalog.write() as tx:
                 claim = claims.claim(tx, candidate.task.id, self._lease.worker_id, policy=self._policy)
+                faults.reach(Point.CLAIM_TAKING)
         except Conflict:  # the lease ran out: this process was stopped for a while
             self._lease.beat()
             return False
         if claim.outcome is not Outcome.TAKEN or claim.task is None:
             return False  # another process was faster, or it was called off
+        faults.reach(Point.CLAIM_TAKEN)
         task = claim.task
         run = Run(task, candidate.lane, memory=candidate.memory, alone=claim.alone)
         metrics.dispatch_seconds.labels(task.kind).observe(run.waited)

@@ -6,8 +6,10 @@ that dies in between leaves at worst a frozen timeline that the next attempt wri
 
 from collections import defaultdict
 
+from penstock import faults
 from penstock.catalog import artefacts, garbage, generations, segments, tasks, videos
 from penstock.catalog.records import Video
+from penstock.faults import Point
 from penstock.processing import stages
 from penstock.processing.attempt import Attempt
 from penstock.video import keys
@@ -26,12 +28,15 @@ def run(attempt: Attempt) -> None:
     """``processing`` to ``ready``."""
     generation_id = attempt.task.generation_id
     checked = _check_objects(attempt)
+    faults.reach(Point.FREEZE_CHECKED)
     with attempt.holding() as (tx, generation):
         if tasks.outstanding(tx, generation_id):
             raise TransientError("Other tasks of the video are not finished.", code="publish_too_early")
         frozen = attempt.parts.publisher.take_frozen(tx, generation)
     attempt.check_cancelled()
+    faults.reach(Point.FREEZE_TAKEN)
     attempt.parts.publisher.write(frozen)
+    faults.reach(Point.FREEZE_WRITTEN)
     with attempt.committing(result={"version": frozen.version, "objects": checked}) as (tx, generation):
         generations.freeze(tx, generation_id, who=attempt.who, task_id=attempt.task.id)
         # The key of the frozen version stands for all before it.

@@ -2,8 +2,10 @@
 
 import hashlib
 
+from penstock import faults
 from penstock.catalog import artefacts, generations, segments, tasks, uploads, videos
 from penstock.catalog.words import TaskKind, UploadState
+from penstock.faults import Point
 from penstock.processing import metrics, work
 from penstock.processing.attempt import Attempt
 from penstock.processing.scanned import Scanned
@@ -65,6 +67,7 @@ def run(attempt: Attempt) -> None:
         chunks=len(chunks),
         truncated=truncated,
     )
+    faults.reach(Point.SCAN_RECORDED)
     sha256_of_source = _check_digest(attempt)
     with attempt.committing() as (tx, _):
         if sha256_of_source is not None:

@@ -10,7 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from penstock import faults
 from penstock.catalog.records import InitSegment, SegmentRecord
+from penstock.faults import Point
 from penstock.ffmpeg.outputs import EncodedInit, EncodedSegment
 from penstock.processing import metrics
 from penstock.processing.attempt import Attempt
@@ -81,6 +83,7 @@ class Storing:
 
     def _put(self, key: str, path: Path, size: int) -> None:
         self._attempt.parts.outputs.put(key, path)
+        faults.reach(Point.ENCODE_STORED)
         path.unlink()
         metrics.bytes_stored.labels(self._attempt.task.kind).inc(size)
 

@@ -4,8 +4,10 @@ import time
 
 from sqlalchemy import Connection
 
+from penstock import faults
 from penstock.catalog import garbage, segments
 from penstock.catalog.records import Generation
+from penstock.faults import Point
 from penstock.ffmpeg.outputs import EncodedInit
 from penstock.processing import metrics
 from penstock.processing.attempt import Attempt
@@ -21,6 +23,7 @@ def run(attempt: Attempt) -> None:
     plan = attempt.plan()
     chunk, early = chunk_tasks.chunk_of(attempt, plan)
     begun = time.monotonic()
+    faults.reach(Point.ENCODE_BEGUN)
     with storing(attempt) as store:
         try:
             _encode(attempt, plan, chunk, store)
@@ -31,6 +34,7 @@ def run(attempt: Attempt) -> None:
         seconds = time.monotonic() - begun
         store.finish()
     _check(store, plan, chunk)
+    faults.reach(Point.ENCODE_ENDED)
     with attempt.committing(result={"frames": chunk.frames}) as (tx, generation):
         segments.record(tx, generation.id, store.segments, inits=store.inits)
         _discard_doubled(tx, generation, store)
