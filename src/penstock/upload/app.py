@@ -14,6 +14,7 @@ from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
 from penstock.upload import routes, status, urls
 from penstock.upload.config import UploadConfig
+from penstock.upload.following import Followers
 from penstock.upload.lingering import Lingering
 from penstock.upload.sessions import Sessions
 from penstock.upload.transfers import Transfers
@@ -37,6 +38,7 @@ def create_app(
     """The application. ``staging`` belongs to ``sources``; ``announce`` rings for processing after an upload, cheaply."""
     sessions = Sessions(catalog=catalog, sources=sources, staging=staging, config=config, announce=announce)
     authenticate = authenticator(catalog_lookup(catalog))
+    followers = Followers(status.marker(catalog), config)
     service = routes.Service(
         catalog=catalog,
         sessions=sessions,
@@ -52,13 +54,15 @@ def create_app(
             background.start_soon(
                 run_sync, sessions.sweep
             )  # beside the first requests: there may be thousands
+            background.start_soon(followers.run)
             yield
+            background.cancel_scope.cancel()
 
     app = create_service(
         web,
         title="Penstock uploads",
         description="Uploading videos, acknowledged when durable; their status and their history.",
-        routers=[routes.routes(service), status.routes(catalog, authenticate, config)],
+        routers=[routes.routes(service), status.routes(catalog, authenticate, followers)],
         checks={"catalog": catalog.ping, "sources": lambda: reach(sources)},
         streams_body=_streams_body,
         lifespan=lifespan,

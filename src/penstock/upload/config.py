@@ -52,11 +52,19 @@ class UploadConfig:
     """Seconds that the answer to a request with an ``Idempotency-Key`` is kept for its repetition."""
 
     follow_interval_s: float = 1.0
-    """Seconds between two looks at the records for one follower of a video's history. Each is two short reads."""
+    """Seconds between two looks at the records for all followers of videos' histories together: one or two short reads.
+    A video is looked at whole only when something of it has changed."""
 
     follow_heartbeat_s: float = 15.0
     """Seconds of silence after which a follower is sent a comment, so that proxies keep the connection and a vanished
     client is noticed."""
+
+    followers_per_account: int = 100
+    """Most histories that one account may follow at once in one process, or it is told ``too_many_followers`` (429). A
+    follower of a video at rest costs a connection; of one at work, one look at its records for each change."""
+
+    followers: int = 1000
+    """The same for all accounts together."""
 
     public_url: str = ""
     """What signed URLs begin with, without a slash at the end: ``https://video.example.org``. Empty: they are relative to

@@ -1,6 +1,7 @@
 """What a client learns of its video after the upload: how it stands, what happened, and what happens next."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -8,17 +9,25 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override  # typing.override needs Python 3.12
 
 from penstock.access.authorize import Action, authorize, may
 from penstock.access.principals import Principal
-from penstock.catalog import Catalog, events, generations, records, tasks, videos
+from penstock.catalog import Catalog, events, generations, marks, records, tasks, videos
 from penstock.catalog.words import TaskKind, TaskState
-from penstock.upload.config import UploadConfig
 from penstock.upload.findings import Decided, Found
-from penstock.upload.following import Followed, follow
+from penstock.upload.following import Followed, Followers, Mark, Watched
 from penstock.upload.messages import moment
 from penstock.video import documents, identity
-from penstock.video.errors import FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from penstock.video.errors import (
+    FieldError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+)
 from penstock.video.lifecycle import GenerationState, VideoState
 from penstock.video.media import SourceMedia
 from penstock.video.plan import Plan
@@ -121,7 +130,22 @@ class HistoryEvent(BaseModel):
         )
 
 
-def routes(catalog: Catalog, authenticate: Authenticate, config: UploadConfig) -> APIRouter:
+class _EventStream(StreamingResponse):
+    """A stream that takes a follower's place while it lasts. Without one it raises before anything is sent."""
+
+    media_type = _EVENT_STREAM
+
+    def __init__(self, content: AsyncIterator[bytes], seat: AbstractContextManager[None]) -> None:
+        super().__init__(content, headers={"x-accel-buffering": "no"})
+        self._seat = seat
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._seat:
+            await super().__call__(scope, receive, send)
+
+
+def routes(catalog: Catalog, authenticate: Authenticate, followers: Followers) -> APIRouter:
     """The router."""
     router = APIRouter(prefix=PREFIX, tags=["status"])
     caller = Annotated[Principal, Depends(authenticate)]
@@ -139,7 +163,7 @@ def routes(catalog: Catalog, authenticate: Authenticate, config: UploadConfig) -
         response_model=Page[HistoryEvent],
         responses={
             200: {"content": {_EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "The history."},
-            **problems.documented(InvalidRequest, Unauthenticated, Forbidden, NotFound),
+            **problems.documented(InvalidRequest, Unauthenticated, Forbidden, NotFound, RateLimited),
         },
     )
     def get_events(
@@ -159,9 +183,10 @@ def routes(catalog: Catalog, authenticate: Authenticate, config: UploadConfig) -
         with catalog.read() as tx:
             authorize(principal, Action.READ_PRIVATE, _find(tx, video_id))
         if _EVENT_STREAM in request.headers.get("accept", ""):
-            look = _looker(catalog, principal, video_id)
-            stream = follow(look, after=_number(last_event_id), config=config)
-            return StreamingResponse(stream, media_type=_EVENT_STREAM, headers={"x-accel-buffering": "no"})
+            watched = Watched(video_id, with_tasks=principal.is_administrator)
+            look = _looker(catalog, principal, watched)
+            stream = followers.follow(watched, look, after=_number(last_event_id))
+            return _EventStream(stream, followers.seat(principal.account_id))
         (after,) = pagination.decode(cursor, _ORDER, 1) if cursor is not None else ("0",)
         with catalog.read() as tx:
             found = events.listing(tx, video_id, after=_number(after), limit=limit + 1)
@@ -192,14 +217,34 @@ def _number(text: str | None) -> int:
     return int(text)
 
 
-def _looker(catalog: Catalog, principal: Principal, video_id: str) -> Callable[[int], Followed]:
+def marker(catalog: Catalog) -> Callable[[Collection[Watched]], Mapping[Watched, Mark]]:
+    """What tells followers that there is something new."""
+
+    def ask(asked: Collection[Watched]) -> Mapping[Watched, Mark]:
+        with catalog.read() as tx:
+            found = marks.of(
+                tx,
+                {watched.video_id for watched in asked},
+                with_tasks={watched.video_id for watched in asked if watched.with_tasks},
+            )
+        known = [watched for watched in asked if watched.video_id in found]
+        return {watched: found[watched.video_id][: 2 if watched.with_tasks else 1] for watched in known}
+
+    return ask
+
+
+def _looker(catalog: Catalog, principal: Principal, watched: Watched) -> Callable[[int], Followed]:
+    video_id = watched.video_id
+    ask = marker(catalog)
+
     def look(after: int) -> Followed:
+        mark = ask([watched]).get(watched)  # first: what changes from here on is looked at again
         with catalog.read() as tx:
             video = authorize(principal, Action.READ_PRIVATE, videos.get(tx, video_id))
             found = events.listing(tx, video_id, after=after)
             status = _status(tx, principal, video).model_dump_json()
         lines = [(event.number, HistoryEvent.of(event).model_dump_json()) for event in found]
-        return Followed(lines, status, ended=video.state is VideoState.DELETED)
+        return Followed(lines, status, ended=video.state is VideoState.DELETED, mark=mark)
 
     return look
 

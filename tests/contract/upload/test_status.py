@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from penstock.access.keyring import Keyring
 from penstock.access.principals import Scope
@@ -16,6 +17,8 @@ from penstock.catalog.records import NewTask
 from penstock.catalog.words import Role, TaskKind
 from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
+from penstock.upload.following import Watched
+from penstock.upload.status import marker
 from penstock.video import documents
 from penstock.video import plan as planning
 from penstock.video.media import Colour, Scan
@@ -282,3 +285,50 @@ def test_a_follower_that_leaves_is_noticed(served: tuple[Instance, Server]) -> N
     for stream in streams:
         stream.close()
     until(lambda: server.metric("penstock_upload_followers") == 0)
+
+
+def test_more_followers_than_places(tmp_path: Path, served: tuple[Instance, Server]) -> None:
+    """An account that follows too much is told when to come back, and others are served; who leaves makes room."""
+    instance, _ = served
+    with Server(instance, tmp_path, followers_per_account=2) as server:
+        video_id = uploaded(server.client)
+        streams = [Stream(server, video_id) for _ in range(2)]
+        wanted = {"accept": "text/event-stream"}
+        answer = server.client.get(f"/api/status/{video_id}/events", headers=wanted)
+        refused(answer, 429, "too_many_followers")
+        assert int(answer.headers["retry-after"]) > 0
+        Stream(server, video_id, **instance.headers("adam")).close()
+        for stream in streams:
+            stream.next("status")
+            stream.close()
+        until(lambda: server.metric("penstock_upload_followers") == 0)
+        Stream(server, video_id).close()
+
+
+def test_the_cost_of_followers_does_not_rise_with_their_number(
+    instance: Instance, client: TestClient
+) -> None:
+    """One or two statements tell of any number of videos whether anything changed, and of what they told it is true."""
+    ids = [uploaded(client) for _ in range(5)]
+    watched = [Watched(video_id, with_tasks=tasks) for video_id in ids for tasks in (False, True)]
+    ask = marker(instance.catalog)
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            statements.append(statement)
+
+    event.listen(instance.catalog.engine, "before_cursor_execute", note)
+    before = ask(watched)
+    event.remove(instance.catalog.engine, "before_cursor_execute", note)
+    assert len(statements) == 2
+    assert ask(watched) == before
+    with instance.catalog.write() as tx:
+        worker = workers.register(tx, node_id="turbine", slot=0, capacity=1, version="1.0")
+        claims.claim(tx, tasks.listing(tx, video_id=ids[0])[0].id, worker.id)
+        videos.describe(tx, ids[1], title="Another")
+    fail(instance, ids[2])
+    changed = {each for each, mark in ask(watched).items() if mark != before[each]}
+    assert {Watched(ids[0], with_tasks=True), *watched[2:6]} <= changed
+    assert not changed & set(watched[6:])
+    assert Watched("01kq3v5d2m8r1x9c7b4n6t0hsz", with_tasks=False) not in ask(watched)
