@@ -53,7 +53,7 @@ from penstock.membership.messages import (
     Summaries,
 )
 from penstock.membership.node import Identity, Node
-from penstock.membership.precedence import Order, State
+from penstock.membership.precedence import State
 from penstock.membership.probing import Prober
 from penstock.membership.reviving import Reviver
 from penstock.membership.sync import Synchroniser
@@ -138,6 +138,8 @@ class Core:
         lacking: list[NodeId] = []
         for message in packet.messages:
             match message:
+                case News():
+                    self._news(source, message, lacking)
                 case Ping():
                     self._prober.ping(source, sender, message)
                 case Ack(sequence):
@@ -150,19 +152,14 @@ class Core:
                     self._prober.nack(sender, sequence)
                 case Relay():
                     self._prober.relay(source, sender, message)
-                case News():
-                    self._news(source, message, lacking)
         if lacking:
             self._synchroniser.fetch(source, lacking)
 
     def _news(self, source: Address, news: News, lacking: list[NodeId]) -> None:
-        held = self.get(news.node)
-        order = Order(news.epoch, news.incarnation)
-        if held is not None and held.node != self.node.id and held.covers(order, news.state):
+        if self.beliefs.tells_nothing_new(news):
             return
         reason = "heard by gossip" if news.state is State.ALIVE else "accusation heard by gossip"
-        claim = news.claim
-        changed = self.beliefs.hear(claim, reason, source=source)
+        changed = self.beliefs.hear(news.claim, reason, source=source)
         if changed and news.data is None and news.state is State.ALIVE:
             lacking.append(news.node)  # its metadata was too large for a datagram
 

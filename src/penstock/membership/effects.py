@@ -1,10 +1,10 @@
 """What goes into the core and what comes out of it: the whole boundary with the world.
 
 Inputs are facts (something arrived, a time came, somebody commands); effects are orders to whoever runs the core, to be
-carried out in the order given.
+carried out in the order given. They are structs of msgspec, since thousands of nodes in one simulation make and read millions.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from penstock.membership.members import Address, Change, NodeId
 from penstock.membership.messages import PacketMessage, StreamMessage
@@ -15,49 +15,41 @@ StreamId = int  # positive: opened by this core; negative: opened by a peer, num
 # -- timers; one that is no longer of interest fires into nothing
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeDue:
+class ProbeDue(msgspec.Struct, frozen=True, gc=False):
     """Time to judge the probe that runs, and to begin the next."""
 
 
-@dataclass(frozen=True, slots=True)
-class DirectTimeout:
+class DirectTimeout(msgspec.Struct, frozen=True, gc=False):
     """The direct answer is late."""
 
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class RelayDue:
+class RelayDue(msgspec.Struct, frozen=True, gc=False):
     """A relayed probe is unanswered: say so while it still counts."""
 
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class SuspicionDue:
+class SuspicionDue(msgspec.Struct, frozen=True, gc=False):
     """A suspicion may have stood long enough."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class GossipDue:
+class GossipDue(msgspec.Struct, frozen=True, gc=False):
     """Time to spread news."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyncDue:
+class SyncDue(msgspec.Struct, frozen=True, gc=False):
     """Time to compare tables with somebody."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReviveDue:
+class ReviveDue(msgspec.Struct, frozen=True, gc=False):
     """Time to consider the dead and the seeds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnDue:
+class ReturnDue(msgspec.Struct, frozen=True, gc=False):
     """Time to see whether those answer who were probed before coming back."""
 
     attempt: int
@@ -69,13 +61,11 @@ Timer = ProbeDue | DirectTimeout | RelayDue | SuspicionDue | GossipDue | SyncDue
 # -- inputs
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True, gc=False):
     """The node begins; its first effects follow."""
 
 
-@dataclass(frozen=True, slots=True)
-class PacketArrived:
+class PacketArrived(msgspec.Struct, frozen=True, gc=False):
     """A datagram, verified and decoded. ``sender`` sealed it."""
 
     source: Address
@@ -83,57 +73,49 @@ class PacketArrived:
     messages: tuple[PacketMessage, ...] | list[PacketMessage]
 
 
-@dataclass(frozen=True, slots=True)
-class StreamArrived:
+class StreamArrived(msgspec.Struct, frozen=True, gc=False):
     """One message on a stream, verified and decoded."""
 
     stream: StreamId
     message: StreamMessage
 
 
-@dataclass(frozen=True, slots=True)
-class StreamClosed:
+class StreamClosed(msgspec.Struct, frozen=True, gc=False):
     """The stream has ended or could not be opened."""
 
     stream: StreamId
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(msgspec.Struct, frozen=True, gc=False):
     """``due`` is when it should have: the difference tells whether this process was running."""
 
     due: float
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
-class Seeds:
+class Seeds(msgspec.Struct, frozen=True, gc=False):
     """Addresses of seeds, replacing earlier ones. Those not known as members are tried now."""
 
     addresses: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(msgspec.Struct, frozen=True, gc=False):
     """Meet whoever is at these addresses, now; a node that left comes back."""
 
     addresses: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True, gc=False):
     """Tell the others that this node leaves on purpose. :class:`Departed` follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForceLeave:
+class ForceLeave(msgspec.Struct, frozen=True, gc=False):
     """Declare that a member which does not answer has left. Ignored for one that is alive."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Describe:
+class Describe(msgspec.Struct, frozen=True, gc=False):
     """State new metadata or a new address about this node."""
 
     data: bytes | None = None
@@ -157,16 +139,14 @@ Input = (
 # -- effects
 
 
-@dataclass(frozen=True, slots=True)
-class SendPacket:
+class SendPacket(msgspec.Struct, frozen=True, gc=False):
     """One datagram."""
 
     to: Address
     messages: tuple[PacketMessage, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenStream:
+class OpenStream(msgspec.Struct, frozen=True, gc=False):
     """Connect and send the first message."""
 
     stream: StreamId
@@ -174,58 +154,50 @@ class OpenStream:
     message: StreamMessage
 
 
-@dataclass(frozen=True, slots=True)
-class SendStream:
+class SendStream(msgspec.Struct, frozen=True, gc=False):
     """One more message on an open stream."""
 
     stream: StreamId
     message: StreamMessage
 
 
-@dataclass(frozen=True, slots=True)
-class CloseStream:
+class CloseStream(msgspec.Struct, frozen=True, gc=False):
     """Nothing more will be sent: what was sent is delivered, then the stream ends."""
 
     stream: StreamId
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(msgspec.Struct, frozen=True, gc=False):
     """Fire ``timer`` at ``at``."""
 
     at: float
     timer: Timer
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(msgspec.Struct, frozen=True, gc=False):
     """A record changed."""
 
     change: Change
 
 
-@dataclass(frozen=True, slots=True)
-class PersistEpoch:
+class PersistEpoch(msgspec.Struct, frozen=True, gc=False):
     """Write and sync this epoch before carrying out the effects that follow."""
 
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True, gc=False):
     """A comparison of tables asked for by this node is complete."""
 
     stream: StreamId
     with_: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Departed:
+class Departed(msgspec.Struct, frozen=True, gc=False):
     """The others have been told that this node left: it may stop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(msgspec.Struct, frozen=True, gc=False):
     """Something an operator would want to know that is no change of a record; ``code`` is stable."""
 
     code: str

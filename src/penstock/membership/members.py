@@ -68,7 +68,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         """Alive or suspect: it is probed, gossiped to and counted."""
         return self.state <= State.SUSPECT
 
-    def covers(self, order: Order, state: State) -> bool:
+    def covers(self, order: tuple[int, int], state: State) -> bool:
         """True where a statement of this order and state can tell nothing new, not even another accuser.
 
         Most news heard is old; this says so before anything else is done with it.

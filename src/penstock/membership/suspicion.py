@@ -90,9 +90,13 @@ class Suspicion:
         """
         self.sentenced = True
 
+    def counts(self, by: NodeId) -> bool:
+        """True where ``by`` is a new accuser, and its word still shortens the time."""
+        return by not in self.accusers and len(self.accusers) <= self._needed
+
     def confirm(self, by: NodeId) -> bool:
         """True when ``by`` is a new accuser that still counts: then the others should hear of it too."""
-        if by in self.accusers or len(self.accusers) > self._needed:
+        if not self.counts(by):
             return False
         self.accusers.add(by)
         return True

@@ -1,4 +1,6 @@
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from penstock.membership.config import ProtocolConfig
 from penstock.membership.effects import PersistEpoch, Remark, StreamArrived
@@ -375,3 +377,29 @@ def test_a_death_at_a_newer_order_in_another_table_is_a_suspicion_too() -> None:
     dead = Row.of(record(3, state=State.DEAD, order=Order(1, 5)), 5.0)
     puppet.do(StreamArrived(-1, Rows(node_id(2), [dead], [], last=True)))
     assert (puppet.state(3), puppet.order(3)) == (State.SUSPECT, (1, 5))
+
+
+statements = st.builds(
+    lambda number, state, order, by: news(number, state, order, by=by),
+    st.integers(1, 4),
+    st.sampled_from(State),
+    st.tuples(st.integers(1, 2), st.integers(0, 2)),
+    st.integers(1, 4),
+)
+
+
+@given(said=st.lists(statements, max_size=30))
+def test_news_that_is_skipped_would_have_changed_nothing(said: list[News]) -> None:
+    """What is recognised as old at a glance leaves table, suspicions and queue as they are when it is heard in full."""
+    puppet = Puppet(3)
+    beliefs, node = puppet.core.beliefs, puppet.core.node
+
+    def everything() -> object:
+        accusers = {accused: set(running.accusers) for accused, running in beliefs.suspicions.items()}
+        return list(node.members), accusers, list(node.gossip), list(node.effects)
+
+    for each in said:
+        old, before = beliefs.tells_nothing_new(each), everything()
+        beliefs.hear(each.claim, "heard by gossip", source=address(1))
+        assert not old or everything() == before
+        node.effects.clear()

@@ -322,7 +322,9 @@ def test_judgement_has_a_bound_on_a_node_whose_timers_are_always_late() -> None:
     puppet = Puppet(5)
     puppet.bury(4)
     puppet.bury(5)
-    puppet.pass_time(8 * 4 * config.probe_interval, late=late)  # nobody answers; at the worst health, one round
+    puppet.pass_time(
+        8 * 4 * config.probe_interval, late=late
+    )  # nobody answers; at the worst health, one round
     assert puppet.changes()
     accused = puppet.changes()[0][0]
     assert puppet.changes()[0][2] is State.SUSPECT
