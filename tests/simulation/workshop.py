@@ -22,6 +22,7 @@ from penstock.processing.collector import Collector
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.dispatch.doorbell import Doorbell
 from penstock.processing.lease import Lease
+from penstock.processing.liveness import Liveness
 from penstock.processing.media import Media
 from penstock.processing.publisher import Publisher
 from penstock.processing.reaper import Reaper
@@ -120,7 +121,7 @@ class Workshop:
         Doorbell(self.config.run_folder).ring()
 
     @contextmanager
-    def service(self, media: Media) -> Iterator[ProcessingService]:
+    def service(self, media: Media, *, liveness: Liveness | None = None) -> Iterator[ProcessingService]:
         """A processing process with all its threads, running."""
         service = ProcessingService(
             self.config,
@@ -129,6 +130,7 @@ class Workshop:
             outputs=self.outputs,
             media=media,
             version="test",
+            liveness=liveness,
         )
         service.start()
         try:

@@ -8,12 +8,14 @@ from http.client import HTTPConnection
 import pytest
 from structlog.testing import capture_logs
 
-from penstock.catalog import workers
+from penstock.catalog import claims, clock, workers
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.service import ProcessingService
+from penstock.video.errors import StaleClaim
 from penstock.video.lifecycle import VideoState
 from tests.simulation import invariants
+from tests.simulation.declared import DeclaredLiveness
 from tests.simulation.scripted import Moment, Script, ScriptedMedia
 from tests.simulation.workshop import Workshop, await_that
 
@@ -207,3 +209,53 @@ def test_two_processes_work_off_a_flood(workshop: Workshop) -> None:
     encoded = [chunk for each in media for chunk in each.encoded]
     assert len(encoded) == len(set(encoded)) == 8 * 3
     assert not [line for line in logs if line["log_level"] in {"warning", "error"}]
+
+
+def test_a_dead_nodes_claim_is_taken_over_long_before_its_lease(
+    workshop: Workshop, media: ScriptedMedia, clip: bytes
+) -> None:
+    """Once membership's word comes: neither the lease of two hours nor the sweep of one is waited for. The zombie is refused."""
+    workshop.config = replace(workshop.config, heartbeat=0.05)
+    liveness = DeclaredLiveness()
+    mine = workshop.config
+    workshop.config = replace(mine, node="node-2")
+    dead = workshop.room(media)
+    workshop.config = mine
+    video_id = workshop.upload(clip)
+    held = dead.claim(workshop.tasks(video_id)[0])
+    assert held is not None
+    with workshop.service(media, liveness=liveness):
+        claimed_at = workshop.tasks(video_id)[0].claimed_at
+        assert claimed_at is not None
+        await_that(lambda: _now(workshop) - claimed_at > 1000, what="node-2 has missed its heartbeats")
+        assert [task.losses for task in workshop.tasks(video_id)] == [0]
+        liveness.declare("node-2")
+        await_that(lambda: is_ready(workshop, video_id), what="ready")
+    assert held.task.worker_id is not None
+    with pytest.raises(StaleClaim), workshop.catalog.write() as tx:
+        claims.commit(tx, held.task.id, held.task.worker_id, held.task.attempt)
+    assert {task.losses for task in workshop.tasks(video_id) if task.id == held.task.id} == {1}
+    invariants.check_ready(workshop, video_id)
+
+
+def test_a_false_declaration_takes_nothing(workshop: Workshop) -> None:
+    """Two services, each hearing that the other is dead, again and again: every task is done once, and none is lost."""
+    config = replace(workshop.config, heartbeat=0.2, sweep=0.05)
+    words = [DeclaredLiveness(), DeclaredLiveness()]
+    video_id = workshop.upload(Script("clip", frames=700, header_frames=700, audio=2).to_bytes())
+    for number, liveness in enumerate(words):
+        liveness.declare(f"machine-{1 - number}")
+    media = [ScriptedMedia(), ScriptedMedia()]
+    workshop.config = replace(config, node="machine-0")
+    with workshop.service(media[0], liveness=words[0]):
+        workshop.config = replace(config, node="machine-1")
+        with workshop.service(media[1], liveness=words[1]):
+            await_that(lambda: is_ready(workshop, video_id), what="ready")
+    assert {task.losses for task in workshop.tasks(video_id)} == {0}
+    invariants.check_ready(workshop, video_id)
+
+
+def _now(workshop: Workshop) -> int:
+    """Milliseconds on the database's clock."""
+    with workshop.catalog.read() as tx:
+        return clock.now(tx)
