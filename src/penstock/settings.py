@@ -42,7 +42,7 @@ ROOMS: Mapping[str, tuple[type[Any], frozenset[str]]] = {
     "CATALOG": (CatalogConfig, frozenset({"url"})),
     "FFMPEG": (FfmpegConfig, frozenset()),
     "LIBRARY": (LibraryConfig, frozenset({"public_url"})),
-    "MEMBERSHIP": (MembershipConfig, frozenset({"folder", "name", "protocol"})),
+    "MEMBERSHIP": (MembershipConfig, frozenset({"folder", "name", "cluster", "protocol"})),
     "MEMBERSHIP_PROTOCOL": (ProtocolConfig, frozenset()),
     "PLAN": (plan.Settings, frozenset({"fingerprint"})),
     "PROCESSING": (ProcessingConfig, frozenset({"node", "run_folder", "scratch_folder", "planning"})),
@@ -115,6 +115,11 @@ class Settings(BaseSettings):
 
     otlp_endpoint: str | None = None
     """Base address of an OpenTelemetry collector that speaks OTLP over HTTP, ``http://localhost:4318``. None: no traces."""
+    cluster: str | None = None
+    """Name of the cluster that this machine is a node of. None: it stands alone. With a name, ``penstock up`` runs the
+    membership service as well, every service here is registered with it, and ``PENSTOCK_MEMBERSHIP_SEEDS`` tells whom to
+    ask. Nodes of different names do not understand each other, even with the same key."""
+
 
     trace_ratio: float = 1.0
     """Share of new traces that are recorded, 0 to 1. A request that arrives with a decision keeps it."""
@@ -294,6 +299,7 @@ class Settings(BaseSettings):
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"{PREFIX}PORT is {self.port}; a TCP port lies between 0 and 65535.")
         local_store = next((url for url in (self.sources, self.outputs) if url.startswith("file:")), None)
+            cluster=self.cluster or "penstock",  # of a membership service that runs on its own
         if local_store is not None and _is_remote_database(self.database):
             raise ConfigurationError(
                 "A database on another machine is shared, a folder is not: other machines would look for objects that only "
@@ -317,6 +323,11 @@ class Settings(BaseSettings):
 
 class _Room(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+        if self.cluster is not None and self.membership.bind in _LOOPBACK and self._has_distant_seeds():
+            raise ConfigurationError(
+                f"{PREFIX}MEMBERSHIP_SEEDS names other machines, and {PREFIX}MEMBERSHIP_BIND is {self.membership.bind}, which "
+                "this machine alone can reach. Bind an address of this machine that the others reach, or 0.0.0.0."
+            )
 
 
 def settable(room: str) -> dict[str, DataclassField[Any]]:
@@ -325,6 +336,16 @@ def settable(room: str) -> dict[str, DataclassField[Any]]:
     return {
         f"{PREFIX}{room}_{field.name.upper()}": field for field in fields(config) if field.name not in derived
     }
+    def _has_distant_seeds(self) -> bool:
+        from penstock.membership import seeds
+        from penstock.membership.errors import InvalidInput
+
+        try:
+            hosts = [seeds.parse(text).host for text in seeds.split(self.membership.seeds)]
+        except InvalidInput as error:
+            raise ConfigurationError(f"{PREFIX}MEMBERSHIP_SEEDS: {error.detail}") from None
+        return any(host not in _LOOPBACK and not host.startswith("127.") for host in hosts)
+
 
 
 def _room(room: str, config: type[C], **derived: Any) -> C:

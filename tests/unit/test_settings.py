@@ -170,3 +170,21 @@ def test_the_client_has_settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PENSTOCK_API_KEY", "pst_x")
     Settings.load()
     assert ClientSettings() == ClientSettings(url="https://video.example.org", api_key="pst_x")
+
+
+def test_seeds_elsewhere_and_an_address_that_only_this_machine_reaches_contradict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A node of a cluster that nobody could reach would be declared dead by all."""
+    monkeypatch.setenv("PENSTOCK_MEMBERSHIP_SEEDS", "127.0.0.2:7946, localhost")
+    assert Settings.load(cluster="home").membership.cluster == "home"
+    monkeypatch.setenv("PENSTOCK_MEMBERSHIP_SEEDS", "10.0.0.5:7946,localhost")
+    assert Settings.load().cluster is None
+    with pytest.raises(ConfigurationError, match="PENSTOCK_MEMBERSHIP_BIND"):
+        Settings.load(cluster="home")
+    monkeypatch.setenv("PENSTOCK_MEMBERSHIP_BIND", "0.0.0.0")
+    Settings.load(cluster="home")
+    monkeypatch.setenv("PENSTOCK_MEMBERSHIP_BIND", "127.0.0.1")
+    monkeypatch.setenv("PENSTOCK_MEMBERSHIP_SEEDS", "host:port")
+    with pytest.raises(ConfigurationError, match="PENSTOCK_MEMBERSHIP_SEEDS: 'host:port'"):
+        Settings.load(cluster="home")

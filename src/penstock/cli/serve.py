@@ -156,6 +156,8 @@ def _announce(settings: "Settings", url: str) -> None:
     out.print(f"Penstock is up at [bold]{url}[/]")
     out.print(f"  data            {settings.folder}")
     out.print(f"  administrator   the API key is in {settings.admin_key_file}")
+    if settings.cluster is not None:
+        out.print(f"  cluster         {settings.cluster}, as {settings.node}; penstock cluster shows it")
     out.print("  try             penstock upload FILE --wait")
     if settings.is_public:
         err.print("  note            other machines can reach this port; put a proxy with TLS in front of it")

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from penstock.access.config import AccessConfig
 from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog
-from penstock.library import pages, routes
+from penstock.library import cluster, pages, routes
 from penstock.library.config import LibraryConfig
 from penstock.library.playback import Playback
 from penstock.web_api.authentication import authenticator
@@ -25,20 +25,25 @@ def create_app(
     catalog: Catalog,
     keyring: Keyring,
     announce: Callable[[], None],
+    nodes: cluster.Nodes,
     clock: Callable[[], float] = time.time,
 ) -> FastAPI:
-    """The application. ``announce`` rings for processing after a retry or a deletion; ``clock`` gives Unix seconds."""
+    """The application. ``announce`` rings for processing after a retry or a deletion; ``clock`` gives Unix seconds.
+
+    ``nodes`` tells who is in the cluster.
+    """
+    authenticate = authenticator(catalog_lookup(catalog))
     playback = Playback(config, access, keyring, clock)
     api = routes.routes(
         catalog=catalog,
         playback=playback,
-        authenticate=authenticator(catalog_lookup(catalog)),
+        authenticate=authenticate,
         announce=announce,
     )
     return create_service(
         web,
         title="Penstock library",
         description="Videos: listing, describing, authorising playback, retrying and deleting; and the watch page.",
-        routers=[api, pages.routes(config)],
+        routers=[api, cluster.routes(nodes=nodes, authenticate=authenticate), pages.routes(config)],
         checks={"catalog": catalog.ping},
     )

@@ -9,15 +9,22 @@ from pathlib import Path
 
 from penstock.membership.client import MembershipClient
 from penstock.membership.config import MembershipConfig
+from penstock.membership.errors import Unreachable
 from penstock.membership.files import write_durably
 
 
 def connect(config: MembershipConfig, *, patience: float = 15.0) -> MembershipClient:
-    """A client of the node of this machine. ``patience``: seconds to wait for an answer."""
+    """A client of the node of this machine. ``patience``: seconds to wait for an answer.
+
+    Raises :class:`Unreachable` where the service was never started; one that has ended since is noticed when it is asked.
+    """
     port = control_port(config)
     if port is not None:
         return MembershipClient(port=port, token=control_token(config), patience=patience)
-    return MembershipClient(control_path(config), patience=patience)
+    path = control_path(config)
+    if not path.exists():
+        raise Unreachable("The node's control interface is not there: is 'penstock serve member' running?")
+    return MembershipClient(path, patience=patience)
 
 
 def control_path(config: MembershipConfig) -> Path:

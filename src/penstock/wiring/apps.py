@@ -1,6 +1,6 @@
 """The HTTP services as applications, alone and as one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,6 +11,7 @@ from penstock.streaming.app import create_app as create_streaming
 from penstock.upload.app import create_app as create_upload
 from penstock.web_api import contract
 from penstock.web_api.service import create_service
+from penstock.wiring.overview import nodes_of
 from penstock.wiring.parts import Parts
 from penstock.wiring.router import PrefixRouter
 
@@ -19,6 +20,7 @@ DESCRIPTION = "Upload a video file; play it adaptively over HLS and DASH."
 # What each service owns, so that any ingress can route by prefix alone. The library has everything else.
 UPLOAD_PREFIXES = ("/api/uploads", "/api/status")
 STREAMING_PREFIXES = ("/stream",)
+WEB_ROLES = ("upload", "library", "streaming")  # of the process that has them all
 OPERATIONS = ("/health", "/status", "/metrics", "/openapi.json")
 
 
@@ -35,8 +37,8 @@ def upload(parts: Parts) -> FastAPI:
     )
 
 
-def library(parts: Parts) -> FastAPI:
-    """Videos, playback addresses, watch pages."""
+def library(parts: Parts, *, roles: Sequence[str] = ("library",)) -> FastAPI:
+    """Videos, playback addresses, watch pages, the cluster. ``roles`` are those of the whole process."""
     return create_library(
         parts.settings.library,
         parts.settings.web("library"),
@@ -44,6 +46,7 @@ def library(parts: Parts) -> FastAPI:
         catalog=parts.catalog,
         keyring=parts.keyring,
         announce=parts.announce,
+        nodes=nodes_of(parts, roles),
     )
 
 
@@ -59,7 +62,7 @@ def streaming(parts: Parts) -> FastAPI:
 
 def web(parts: Parts) -> PrefixRouter:
     """All of them on one port: nothing proxies a segment, and clients see the paths that they see everywhere."""
-    uploads, playback, rest = upload(parts), streaming(parts), library(parts)
+    uploads, playback, rest = upload(parts), streaming(parts), library(parts, roles=WEB_ROLES)
     together = _operations(parts, (uploads, rest, playback))
     mounts: dict[str, FastAPI] = {
         **dict.fromkeys(UPLOAD_PREFIXES, uploads),

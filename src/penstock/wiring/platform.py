@@ -1,5 +1,6 @@
-"""The whole platform on one machine: takes the folder and the port, then lets the supervisor run ``web`` and ``processing``.
+"""The whole platform on one machine: takes the folder and the port, then lets the supervisor run its processes.
 
+They are ``web`` and ``processing``, and ``member`` where a cluster is configured.
 The parent imports no service, so it stays small; each child builds its own parts from the same settings.
 """
 
@@ -52,6 +53,8 @@ def run(
         ProcessSpec("web", web, environment, (lock.fd, listener.fileno())),
         ProcessSpec("processing", (*module, "processing"), environment, (lock.fd,)),
     ]
+    if settings.cluster is not None:
+        specs.append(ProcessSpec("member", (*module, "member"), environment, (lock.fd,)))
     try:
         return Supervisor(specs, on_ready=lambda: announce(settings, settings.public_url or url)).run()
     finally:

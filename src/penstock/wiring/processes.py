@@ -82,7 +82,7 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    from penstock.wiring import apps, first_start, server
+    from penstock.wiring import apps, first_start, registration, server
 
     settings = parts.settings
     url = settings.public_url or settings.address(listener.getsockname()[1])
@@ -98,11 +98,16 @@ def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: C
     }
     app = makers[service](parts)
 
-    def ready() -> None:
-        log.info("service_ready", url=url, version=settings.version)
-        on_ready()
+    host, port = listener.getsockname()[:2]
+    roles = apps.WEB_ROLES if service == "web" else (service,)
+    with registration.registering(settings) as register:
 
-    server.serve(app, listener, on_ready=ready)
+        def ready() -> None:
+            log.info("service_ready", url=url, version=settings.version)
+            on_ready()
+            register(registration.Served(f"{service}-{port}", roles, host, port))
+
+        server.serve(app, listener, on_ready=ready)
     log.info("service_stopped")
 
 
@@ -139,7 +144,8 @@ def _run_processing(parts: "Parts", on_ready: Callable[[], None]) -> None:
     from penstock.ffmpeg.discovery import discover
     from penstock.processing.media import Media
     from penstock.processing.service import ProcessingService
-    from penstock.wiring import first_start
+    from penstock.wiring import first_start, registration
+    from penstock.wiring.liveness import followed
 
     settings = parts.settings
     tools = discover(settings.ffmpeg)
@@ -147,12 +153,21 @@ def _run_processing(parts: "Parts", on_ready: Callable[[], None]) -> None:
         "tools_found", version=tools.version, fingerprint=tools.fingerprint, isolation=str(tools.isolation)
     )
     first_start.prepare_records(parts)
-    ProcessingService(
-        settings.processing,
-        catalog=parts.catalog,
-        sources=parts.sources,
-        outputs=parts.outputs,
-        media=Media(tools),
-        version=settings.version,
-        staging=parts.staging,
-    ).run(on_ready)
+    with registration.registering(settings) as register, followed(settings) as liveness:
+        service = ProcessingService(
+            settings.processing,
+            catalog=parts.catalog,
+            sources=parts.sources,
+            outputs=parts.outputs,
+            media=Media(tools),
+            version=settings.version,
+            staging=parts.staging,
+            liveness=liveness,
+        )
+
+        def ready() -> None:
+            on_ready()
+            name, host = f"processing-{service.slot}", settings.processing.host
+            register(registration.Served(name, ("processing",), host, service.endpoint.port))
+
+        service.run(ready)

@@ -23,6 +23,7 @@ from penstock.catalog import (
 from penstock.catalog.records import ArtefactRecord, InitSegment, NewTrack, SegmentRecord
 from penstock.catalog.words import Role, Transport
 from penstock.library.app import create_app
+from penstock.library.cluster import Cluster, ClusterUnavailable
 from penstock.library.config import LibraryConfig
 from penstock.video import keys
 from penstock.video.timeline import TrackKind
@@ -46,6 +47,19 @@ class Clock:
     def __call__(self) -> float:
         """The time now."""
         return self.now
+
+
+@dataclass
+class ToldNodes:
+    """What the library is told of the cluster; None: nobody answers it."""
+
+    cluster: Cluster | None = field(default_factory=lambda: Cluster(name=None, nodes=[]))
+
+    def __call__(self) -> Cluster:
+        """As wiring answers."""
+        if self.cluster is None:
+            raise ClusterUnavailable("The membership service of this node does not answer.", retry_after=2)
+        return self.cluster
 
 
 @dataclass
@@ -168,7 +182,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def instance(tmp_path: Path, clock: Clock, catalog: Catalog) -> Iterator[Instance]:
+def nodes() -> ToldNodes:
+    """The cluster as a test tells of it."""
+    return ToldNodes()
+
+
+@pytest.fixture
+def instance(tmp_path: Path, clock: Clock, catalog: Catalog, nodes: ToldNodes) -> Iterator[Instance]:
     """A library on an empty catalog of either kind, with everybody's account."""
     access = AccessConfig(keyring_path=tmp_path / "keyring.json")
     keyring = Keyring(access.keyring_path, clock=clock)
@@ -180,6 +200,7 @@ def instance(tmp_path: Path, clock: Clock, catalog: Catalog) -> Iterator[Instanc
         catalog=catalog,
         keyring=keyring,
         announce=lambda: announced.append("!"),
+        nodes=nodes,
         clock=clock,
     )
     with TestClient(app) as client:
