@@ -19,7 +19,8 @@ from penstock.upload.answers import Receipt
 from penstock.upload.config import UploadConfig
 from penstock.upload.forms import Form
 from penstock.upload.messages import Described, Initiate, Initiated, PartReceived, PartUrl, UploadedVideo
-from penstock.upload.sessions import NewUpload, Outcome, Sessions, part_map
+from penstock.upload.outcomes import NewUpload, Outcome, part_map
+from penstock.upload.sessions import Sessions
 from penstock.upload.transfers import Transfers, announced_length
 from penstock.upload.urls import Urls
 from penstock.video.errors import (

@@ -1,15 +1,13 @@
-"""Upload sessions: from "may I send this" to a durable source and the record that acknowledges it.
+"""Upload sessions: from "may I send this" to durable bytes, and the ways out that make no video.
 
-Blocking code, called off the event loop. The order of its steps is the promise of this service: bytes are durable, then
-one transaction makes the video ``uploaded`` and queues its first task, then processing is told, then the client. A crash
-between two steps leaves an open session that may be completed again or will be collected, never a record without bytes.
+Blocking code, called off the event loop. A crash between two steps leaves an open session that may go on or will be
+collected. How bytes become a source is ``completing``'s business.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection
@@ -18,22 +16,22 @@ from penstock import faults
 from penstock.access.authorize import Action, authorize
 from penstock.access.principals import Principal
 from penstock.catalog import Catalog, uploads, videos
-from penstock.catalog.records import Upload, UploadPart, Video
+from penstock.catalog.records import Upload, UploadPart
 from penstock.catalog.words import Transport, UploadState
 from penstock.faults import Point
-from penstock.storage.staging import Durable, PartWriter, Staged, Staging
+from penstock.storage.staging import PartWriter, Staged, Staging
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
 from penstock.upload.answers import Receipt
+from penstock.upload.completing import Completing
 from penstock.upload.config import UploadConfig
-from penstock.upload.messages import Described
+from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of, ended, part_map, staged
 from penstock.upload.parts import Part, PartMap
-from penstock.upload.receiving import UploadEmpty, check_digest, check_size
+from penstock.upload.receiving import UploadEmpty, check_size
 from penstock.video import identity
 from penstock.video.errors import (
     Conflict,
     Forbidden,
-    Gone,
     NotFound,
     PenstockError,
     PermanentError,
@@ -51,27 +49,6 @@ _UNRECORDED_FOR_MS = (
     3_600_000  # a staged file is made just before its record; nothing delays a commit so long
 )
 
-StoreAnswer = Callable[[Connection, "Outcome"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class NewUpload:
-    """What is about to be sent: as its client describes it, and how it will come. ``size`` may not be known."""
-
-    described: Described
-    transport: Transport
-    size: int | None
-    content_type: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A new session or, with ``duplicate``, none, and the video that stands for the bytes."""
-
-    video: Video
-    upload: Upload | None
-    duplicate: bool = False
-
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
@@ -80,10 +57,6 @@ class Transfer:
     upload: Upload
     part: Part
     writer: PartWriter
-
-
-def store_nothing(_tx: Connection, _outcome: Outcome) -> None:
-    """For a caller whose answer nobody will ask for again."""
 
 
 class Sessions:
@@ -100,10 +73,11 @@ class Sessions:
     ) -> None:
         """``announce`` tells processing that there is work; it is cheap and must not raise."""
         self._catalog = catalog
-        self._sources = sources
         self._staging = staging
         self._config = config
-        self._announce = announce
+        self.completing = Completing(
+            catalog=catalog, sources=sources, staging=staging, config=config, announce=announce
+        )
 
     # -- opening and looking
 
@@ -170,10 +144,6 @@ class Sessions:
             return upload.received
         with self._catalog.read() as tx:
             return sum(part.size for part in uploads.parts(tx, upload.id))
-
-    def staged(self, upload: Upload) -> Staged:
-        """A session's bytes, as the staging knows them."""
-        return Staged(upload.id, upload.source_key, upload.size or self._config.max_size, upload.staged)
 
     # -- receiving
 
@@ -242,35 +212,10 @@ class Sessions:
 
     # -- ending
 
-    def complete_whole(self, upload: Upload, durable: Durable, *, store_answer: StoreAnswer) -> Outcome:
-        """The end of an upload in one request, once its transfer is over. Raises ``wrong_size`` and ``wrong_digest``."""
-        size, digest = durable.size, durable.sha256
-        check_size(size, upload.size)
-        check_digest(digest, upload.sha256)
-        with (
-            metrics.COMPLETION_SECONDS.labels(upload.transport).time(),
-            self._staging.sealed(replace(self.staged(upload), mark=durable.mark)) as sealed,
-        ):
-            sealed.adopt()
-            return self._acknowledge(upload, size, digest, f"account:{upload.owner_id}", store_answer)
-
     def complete(self, principal: Principal, upload_id: str, claimed: Sequence[tuple[int, str]]) -> Outcome:
-        """The end of an upload in several requests; repeating it gives the same answer.
-
-        Raises ``parts_missing``, ``parts_differ``, ``wrong_digest``, ``upload_busy`` (the session stays open) and
-        :class:`Gone` where it was cancelled or has expired.
-        """
+        """The end of an upload in several requests, see :meth:`Completing.parts`."""
         upload = self.find(principal, upload_id)
-        if upload.state is UploadState.COMPLETED:
-            return self._completed(upload)
-        with metrics.COMPLETION_SECONDS.labels(upload.transport).time():
-            try:
-                with self._staging.sealed(self.staged(upload)) as sealed:
-                    size, digest = self._verified(upload, claimed, sealed.size, sealed.digest)
-                    sealed.adopt()
-                    return self._acknowledge(upload, size, digest, account_of(principal), store_nothing)
-            except ObjectMissing:
-                return self._resume(principal, upload, claimed)
+        return self.completing.parts(upload, claimed, who=account_of(principal))
 
     def cancel(self, principal: Principal, upload_id: str) -> None:
         """Ends an open session and removes its bytes; one that has ended without a video stays so."""
@@ -282,10 +227,10 @@ class Sessions:
     def abandon(self, upload: Upload, *, who: str, why: str, outcome: str) -> None:
         """Ends a session for good. First the record, then the bytes: so nothing acknowledged can lose them."""
         with self._catalog.write() as tx:
-            ended = uploads.end(tx, upload.id, UploadState.CANCELLED, who=who, why=why)
-        if ended:
+            now_ended = uploads.end(tx, upload.id, UploadState.CANCELLED, who=who, why=why)
+        if now_ended:
             metrics.ENDED.labels(upload.transport, outcome).inc()
-            self._staging.remove(self.staged(upload))
+            self._staging.remove(staged(upload, self._config))
 
     def sweep(self) -> None:
         """Removes staged files whose session ended or never came about: what a crash between two steps leaves."""
@@ -341,91 +286,13 @@ class Sessions:
         )
         return Outcome(video, upload)
 
-    # -- the steps of an end
-
-    def _verified(
-        self, upload: Upload, claimed: Sequence[tuple[int, str]], size: int, read: Callable[[], str | None]
-    ) -> tuple[int, str | None]:
-        """Size and digest of what is there, all parts being there. ``read`` computes a digest that no single request saw.
-
-        Where nobody can read it yet it is None, and processing verifies it.
-        """
-        expected, present = self.parts(upload)
-        parts.check_complete(expected, {part.number: part.size for part in present})
-        parts.check_claimed(claimed, {part.number: part.etag for part in present})
-        check_size(size, expected.size)
-        digest = present[0].sha256 if len(present) == 1 else None
-        digest = digest or read()
-        if digest is not None:
-            check_digest(digest, upload.sha256)
-        return size, digest
-
-    def _resume(self, principal: Principal, upload: Upload, claimed: Sequence[tuple[int, str]]) -> Outcome:
-        """Goes on where a crash left an adopted source without its record, or answers what another request did."""
-        upload = self.find(principal, upload.id)
-        if upload.state is UploadState.COMPLETED:
-            return self._completed(upload)
-        with self._catalog.read() as tx:
-            uploads.require_open(tx, upload)
-        try:
-            info = self._sources.head(upload.source_key)
-        except ObjectMissing:
-            raise _ended() from None
-        size, digest = self._verified(
-            upload, claimed, info.size, lambda: self._read_digest(upload.source_key)
-        )
-        return self._acknowledge(upload, size, digest, account_of(principal), store_nothing)
-
-    def _read_digest(self, key: str) -> str:
-        digest = hashlib.sha256()
-        for piece in self._sources.stream(key):
-            digest.update(piece)
-        return digest.hexdigest()
-
-    def _acknowledge(
-        self, upload: Upload, size: int, digest: str | None, who: str, store_answer: StoreAnswer
-    ) -> Outcome:
-        """The record of a durable source, and the word to processing."""
-        faults.reach(Point.UPLOAD_ADOPTED)
-        try:
-            with self._catalog.write() as tx:
-                completion = uploads.complete(tx, upload.id, size=size, who=who, sha256=digest)
-                outcome = Outcome(completion.video, upload, duplicate=completion.duplicate)
-                store_answer(tx, outcome)
-                faults.reach(Point.UPLOAD_COMPLETING)
-        except Gone:  # cancelled or expired meanwhile: the record is final, so these bytes are nobody's
-            self._sources.delete([upload.source_key])
-            raise
-        faults.reach(Point.UPLOAD_ACKNOWLEDGED)
-        if completion.task_id is not None:
-            self._announce()
-        faults.reach(Point.UPLOAD_RUNG)
-        metrics.ENDED.labels(upload.transport, "duplicate" if outcome.duplicate else "completed").inc()
-        self._tidy(upload)
-        faults.reach(Point.UPLOAD_TIDIED)
-        return outcome
-
-    def _completed(self, upload: Upload) -> Outcome:
-        """What was answered when the session completed, as it is now."""
-        with self._catalog.read() as tx:
-            video = videos.get(tx, upload.video_id)
-            if video.duplicate_of is not None:
-                return Outcome(videos.get(tx, video.duplicate_of), upload, duplicate=True)
-        return Outcome(video, upload)
-
-    def _tidy(self, upload: Upload) -> None:
-        try:
-            self._staging.remove(self.staged(upload))
-        except PenstockError as error:  # the upload is acknowledged whatever happens to its empty folder
-            _log.warning("staged_file_left", upload_id=upload.id, code=error.code)
-
     @contextmanager
     def _writing(self, upload: Upload, offset: int, *, whole: bool) -> Iterator[PartWriter]:
         try:
-            with self._staging.writing(self.staged(upload), offset=offset, whole=whole) as writer:
+            with self._staging.writing(staged(upload, self._config), offset=offset, whole=whole) as writer:
                 yield writer
         except ObjectMissing:
-            raise _ended() from None
+            raise ended() from None
 
     def _divide(self, size: int) -> PartMap:
         return parts.divide(size, part_size=self._config.part_size, most_parts=self._config.most_parts)
@@ -439,18 +306,3 @@ def _get(tx: Connection, upload_id: str) -> Upload:
     if not identity.is_id(upload_id):
         raise NotFound("There is no such upload.", code="upload_not_found")
     return uploads.get(tx, upload_id)
-
-
-def _ended() -> Gone:
-    return Gone("The upload has ended and its bytes are gone; start a new one.", code="upload_ended")
-
-
-def account_of(principal: Principal) -> str:
-    """Who did it, as the history of a video names them."""
-    return f"account:{principal.account_id}"
-
-
-def part_map(upload: Upload) -> PartMap:
-    """How a session divides: a ``put`` upload is one part."""
-    size = upload.size or 0
-    return PartMap(size, upload.part_size or max(size, 1))

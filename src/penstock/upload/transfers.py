@@ -19,8 +19,9 @@ from penstock.catalog.words import Transport
 from penstock.upload import receiving
 from penstock.upload.answers import Receipt
 from penstock.upload.config import UploadConfig
+from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of
 from penstock.upload.receiving import SizeWrong
-from penstock.upload.sessions import NewUpload, Outcome, Sessions, StoreAnswer, Transfer, account_of
+from penstock.upload.sessions import Sessions, Transfer
 from penstock.video.errors import InvalidRequest, PenstockError
 
 _log = structlog.get_logger()
@@ -82,7 +83,7 @@ class Transfers:
                 receiving.check_size(transfer.writer.size, new.size)
                 durable = await run_sync(transfer.writer.sync)
             return await run_sync(
-                lambda: self._sessions.complete_whole(upload, durable, store_answer=store_answer)
+                lambda: self._sessions.completing.whole(upload, durable, store_answer=store_answer)
             )
         except BaseException as error:
             # A completion whose commit was not answered may have happened: then ending the session does nothing.
