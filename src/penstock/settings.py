@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     """File of signing keys. None: ``keyring.json`` in ``data``, made at the first start. Machines that sign and verify
     playback addresses need the same file."""
 
+    cluster: str | None = None
+    """Name of the cluster that this machine is a node of. None: it stands alone. With a name, ``penstock up`` runs the
+    membership service as well, every service here is registered with it, and ``PENSTOCK_MEMBERSHIP_SEEDS`` tells whom to
+    ask. Nodes of different names do not understand each other, even with the same key."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged. ``debug`` adds health checks and the steps of dispatch."""
 
@@ -115,11 +120,6 @@ class Settings(BaseSettings):
 
     otlp_endpoint: str | None = None
     """Base address of an OpenTelemetry collector that speaks OTLP over HTTP, ``http://localhost:4318``. None: no traces."""
-    cluster: str | None = None
-    """Name of the cluster that this machine is a node of. None: it stands alone. With a name, ``penstock up`` runs the
-    membership service as well, every service here is registered with it, and ``PENSTOCK_MEMBERSHIP_SEEDS`` tells whom to
-    ask. Nodes of different names do not understand each other, even with the same key."""
-
 
     trace_ratio: float = 1.0
     """Share of new traces that are recorded, 0 to 1. A request that arrives with a decision keeps it."""
@@ -288,6 +288,7 @@ class Settings(BaseSettings):
             MembershipConfig,
             folder=self.folder / "membership",
             name=self.node,
+            cluster=self.cluster or "penstock",  # of a membership service that runs on its own
             protocol=_room("MEMBERSHIP_PROTOCOL", ProtocolConfig),
         )
 
@@ -299,7 +300,6 @@ class Settings(BaseSettings):
         if not 0 <= self.port <= 65535:
             raise ConfigurationError(f"{PREFIX}PORT is {self.port}; a TCP port lies between 0 and 65535.")
         local_store = next((url for url in (self.sources, self.outputs) if url.startswith("file:")), None)
-            cluster=self.cluster or "penstock",  # of a membership service that runs on its own
         if local_store is not None and _is_remote_database(self.database):
             raise ConfigurationError(
                 "A database on another machine is shared, a folder is not: other machines would look for objects that only "
@@ -312,6 +312,11 @@ class Settings(BaseSettings):
                 f"A completed upload may list {self.upload.most_parts} parts, which takes {needed} bytes, and "
                 f"{PREFIX}WEB_JSON_BODY_LIMIT is {limit}. Raise it, or lower {PREFIX}UPLOAD_MOST_PARTS."
             )
+        if self.cluster is not None and self.membership.bind in _LOOPBACK and self._has_distant_seeds():
+            raise ConfigurationError(
+                f"{PREFIX}MEMBERSHIP_SEEDS names other machines, and {PREFIX}MEMBERSHIP_BIND is {self.membership.bind}, which "
+                "this machine alone can reach. Bind an address of this machine that the others reach, or 0.0.0.0."
+            )
         if self.sources == self.outputs:
             raise ConfigurationError(
                 f"{PREFIX}SOURCES_URL and {PREFIX}OUTPUTS_URL name the same store; what serves the outputs would reach the "
@@ -320,22 +325,6 @@ class Settings(BaseSettings):
         if self.public_url is not None and urlsplit(self.public_url).scheme not in {"http", "https"}:
             raise ConfigurationError(f"{PREFIX}PUBLIC_URL must begin with http:// or https://.")
 
-
-class _Room(BaseSettings):
-    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
-        if self.cluster is not None and self.membership.bind in _LOOPBACK and self._has_distant_seeds():
-            raise ConfigurationError(
-                f"{PREFIX}MEMBERSHIP_SEEDS names other machines, and {PREFIX}MEMBERSHIP_BIND is {self.membership.bind}, which "
-                "this machine alone can reach. Bind an address of this machine that the others reach, or 0.0.0.0."
-            )
-
-
-def settable(room: str) -> dict[str, DataclassField[Any]]:
-    """The fields of a room's configuration that the environment may set, by variable name."""
-    config, derived = ROOMS[room]
-    return {
-        f"{PREFIX}{room}_{field.name.upper()}": field for field in fields(config) if field.name not in derived
-    }
     def _has_distant_seeds(self) -> bool:
         from penstock.membership import seeds
         from penstock.membership.errors import InvalidInput
@@ -346,6 +335,17 @@ def settable(room: str) -> dict[str, DataclassField[Any]]:
             raise ConfigurationError(f"{PREFIX}MEMBERSHIP_SEEDS: {error.detail}") from None
         return any(host not in _LOOPBACK and not host.startswith("127.") for host in hosts)
 
+
+class _Room(BaseSettings):
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+
+
+def settable(room: str) -> dict[str, DataclassField[Any]]:
+    """The fields of a room's configuration that the environment may set, by variable name."""
+    config, derived = ROOMS[room]
+    return {
+        f"{PREFIX}{room}_{field.name.upper()}": field for field in fields(config) if field.name not in derived
+    }
 
 
 def _room(room: str, config: type[C], **derived: Any) -> C:
