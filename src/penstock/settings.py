@@ -65,6 +65,17 @@ class ClientSettings(BaseSettings):
     api_key: str | None = None
     """Key to present. None: the administrator's, from the file that the first start wrote into ``data``."""
 
+    state: Path | None = None
+    """Folder in which the command line notes uploads, so that the same command goes on with one that was interrupted. None:
+    ``penstock`` in ``XDG_STATE_HOME``, which is ``~/.local/state`` unless set."""
+
+    @property
+    def memory(self) -> Path:
+        """The file of those notes."""
+        home = os.environ.get("XDG_STATE_HOME", "")
+        states = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
+        return (self.state or states / "penstock") / "uploads.db"
+
 
 class Settings(BaseSettings):
     """What concerns the whole program. Every name is read from the environment as ``PENSTOCK_`` and the name in capitals."""

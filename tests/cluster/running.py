@@ -38,6 +38,7 @@ class Platform:
         self.environment = {
             **os.environ,
             "PENSTOCK_DATA": str(data),
+            "PENSTOCK_STATE": str(data.parent / "state"),  # not the home of whoever runs the tests
             "PENSTOCK_PORT": "0",
             "PENSTOCK_LOG_FILE": str(self.log_file),
             **{f"PENSTOCK_{name}": value for name, value in (settings or {}).items()},

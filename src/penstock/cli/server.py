@@ -6,19 +6,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.client import Client
+    from penstock.client.connection import Waiting
 
 
-def connect() -> "Client":
+def connect(waiting: "Waiting | None" = None) -> "Client":
     """The client for the server that the settings name, else for the one that runs on the data folder, else the default.
 
+    With ``waiting``, which tells a person of pauses, a server that goes away is waited for during a quarter of an hour.
     Raises :class:`penstock.video.errors.ConfigurationError` for settings that cannot be.
     """
     from penstock.client import Client
+    from penstock.client.connection import Patience, silently
     from penstock.settings import ClientSettings, Settings
 
     settings, given = Settings.load(), ClientSettings()
     url = given.url or _running_on(settings.run_folder / "up.lock") or settings.address(settings.port)
-    return Client(url, api_key=given.api_key or _read_key(settings.admin_key_file))
+    return Client(
+        url,
+        api_key=given.api_key or _read_key(settings.admin_key_file),
+        patience=None if waiting is None else Patience(tries=35, longest=30),
+        memory=given.memory,
+        waiting=waiting or silently,
+    )
 
 
 def _running_on(lock: Path) -> str | None:

@@ -1,6 +1,6 @@
-"""``upload``: sends files, and with ``--wait`` watches what becomes of them."""
+"""``upload``: sends files, and with ``--wait`` watches what becomes of them. Run again, it goes on where it was ended."""
 
-import sys
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,12 +8,11 @@ import typer
 
 from penstock.cli.server import connect
 from penstock.cli.terminal import Status, duration, err, examples, out, print_json, report, reporting
+from penstock.cli.transfers import Bars
 from penstock.cli.videos import PANEL
 from penstock.client import ClientError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from penstock.client import Client
     from penstock.client.models import Uploaded, Video
 
@@ -43,84 +42,99 @@ def upload(
 ) -> None:
     """Upload video files; each is acknowledged only once it is safely on the server's disk.
 
-    Prints the id of each video. With --wait it shows the processing and prints when the video could be played first, when
-    it was ready, and where to watch it.
+    Prints the id of each video. A server that goes away is waited for; an upload that was interrupted goes on when the same
+    command is run again. With --wait it shows the processing of all of them and prints when each could be played first,
+    when it was ready, and where to watch it.
     """
-    results: list[Video] = []
-    failed = False
-    with connect() as client:
-        for path in files:
-            try:
-                video = _one(client, path, title, visibility, again=again, wait=wait)
-            except ClientError as error:
-                if len(files) == 1:
-                    raise
-                report(error.code, f"{path}: {error.detail}")
-                failed = True
-                continue
-            results.append(video)
-            failed = failed or video.state == "failed"
-            if not as_json:
-                _print(path, video, waited=wait)
+    with Bars() as bars, connect(bars.waiting) as client:
+        try:
+            sent = _send_all(client, bars, files, title, visibility, again=again)
+            videos = {path: _settled(client, bars, path, found, wait=wait) for path, found in sent.items()}
+        except KeyboardInterrupt:
+            bars.close()
+            _say_how_to_go_on(bars)
+            raise typer.Exit(Status.INTERRUPTED) from None
     if as_json:
         from dataclasses import asdict
 
-        print_json([asdict(video) for video in results])
-    if failed:
+        print_json([asdict(video) for video in videos.values()])
+    else:
+        for path, video in videos.items():
+            _print(path, video, waited=wait)
+        _summarise(files, sent, videos)
+    if len(sent) < len(files) or any(video.state == "failed" for video in videos.values()):
         raise typer.Exit(Status.FAILED)
 
 
-def _one(
-    client: "Client", path: Path, title: str | None, visibility: str | None, *, again: bool, wait: bool
-) -> "Video":
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def _send_all(
+    client: "Client", bars: Bars, files: list[Path], title: str | None, visibility: str | None, *, again: bool
+) -> dict[Path, "Uploaded"]:
+    """What became of each file that could be sent; one that could not is told, unless it is the only one."""
+    sent: dict[Path, Uploaded] = {}
+    for path in files:
+        try:
+            sent[path] = client.upload(
+                path,
+                title=title,
+                visibility=visibility,
+                allow_duplicate=again,
+                progress=bars.of_file(path.name, _size(path)),
+            )
+        except ClientError as error:
+            if len(files) == 1 or error.code == "unreachable":
+                raise
+            report(error.code, f"{path}: {error.detail}")
+            continue
+        if sent[path].duplicate:
+            err.print(
+                f"{path}: these bytes are video {sent[path].id} already (--again makes another one)",
+                markup=False,
+            )
+    return sent
 
-    with Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>4.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=err,
-        disable=not sys.stderr.isatty(),
-    ) as bars:
-        uploaded = _send(client, path, bars, title, visibility, again=again)
-        if uploaded.duplicate:
-            err.print(f"{path}: these bytes are video {uploaded.id} already (--again makes another one)")
-        if wait:
-            _watch(client, uploaded.id, bars)
+
+def _settled(client: "Client", bars: Bars, path: Path, uploaded: "Uploaded", *, wait: bool) -> "Video":
+    """The video, with ``wait`` once nothing more happens to it."""
+    if wait:
+        show = bars.of_processing(path.name)
+        playable = False
+        for status in client.follow(uploaded.id):
+            show(status.progress, f"{status.state}, playable" if status.playable else status.state)
+            if status.playable and not playable:
+                playable = True
+                err.print(
+                    f"[green]playable[/] while the rest is being made; its address: penstock play-url {uploaded.id}"
+                )
     return client.video(uploaded.id)
 
 
-def _send(
-    client: "Client", path: Path, bars: "Progress", title: str | None, visibility: str | None, *, again: bool
-) -> "Uploaded":
+def _size(path: Path) -> int:
     try:
-        total = path.stat().st_size
-    except OSError as error:
-        raise ClientError(f"{path} cannot be read: {error.strerror}.", code="file_unreadable") from None
-    shown: dict[str, TaskID] = {}
-    labels = {"hash": "checksum", "send": "upload"}
-
-    def progress(stage: str, done: int) -> None:
-        if stage not in shown:
-            shown[stage] = bars.add_task(labels[stage], total=total, note=path.name)
-        bars.update(shown[stage], completed=done)
-
-    return client.upload(path, title=title, visibility=visibility, allow_duplicate=again, progress=progress)
+        return path.stat().st_size
+    except OSError:
+        return 0  # the client says what is wrong with it
 
 
-def _watch(client: "Client", video_id: str, bars: "Progress") -> None:
-    bar = bars.add_task("processing", total=1.0, note="")
-    playable = False
-    for status in client.follow(video_id):
-        note = f"{status.state}, playable" if status.playable else status.state
-        bars.update(bar, completed=status.progress, note=note)
-        if status.playable and not playable:
-            playable = True
-            err.print(
-                f"[green]playable[/] while the rest is being made; its address: penstock play-url {video_id}"
-            )
+def _say_how_to_go_on(bars: Bars) -> None:
+    import sys
+
+    what_is_there = f": {bars.stands()}" if bars.stands() else ""
+    command = shlex.join(["penstock", *sys.argv[1:]])
+    err.print(f"interrupted{what_is_there}. To go on: {command}", markup=False)
+
+
+def _summarise(files: list[Path], sent: dict[Path, "Uploaded"], videos: dict[Path, "Video"]) -> None:
+    if len(files) == 1:
+        return
+    there = sum(uploaded.duplicate for uploaded in sent.values())
+    failed = sum(video.state == "failed" for video in videos.values())
+    counts = {
+        "uploaded": len(sent) - there,
+        "there already": there,
+        "failed": failed,
+        "refused": len(files) - len(sent),
+    }
+    err.print(", ".join(f"{count} {what}" for what, count in counts.items() if count))
 
 
 def _print(path: Path, video: "Video", *, waited: bool) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from penstock.client import events
-from penstock.client.connection import Connection, Patience
+from penstock.client.connection import Connection, Patience, Waiting, silently
 from penstock.client.errors import ClientError
+from penstock.client.memory import Memory
 from penstock.client.models import Page, Status, Uploaded, Video, read
-from penstock.client.uploading import Description, Progress, Uploading
+from penstock.client.sending import Progress
+from penstock.client.sources import LocalFile, Source
+from penstock.client.uploading import PARALLEL, Description, Uploading
 
 _POLL_SECONDS = 2.0  # between two questions where no stream of events comes through
 
@@ -26,10 +29,22 @@ class Client:
     """
 
     def __init__(
-        self, base_url: str, *, api_key: str | None = None, patience: Patience | None = None
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        patience: Patience | None = None,
+        memory: Path | None = None,
+        waiting: Waiting = silently,
     ) -> None:
-        """``base_url`` is the server's address, without a path."""
-        self.connection = Connection(base_url, api_key=api_key, patience=patience)
+        """``base_url`` is the server's address, without a path.
+
+        ``memory`` is a file in which unfinished uploads are noted, so that a later program goes on with them; without one an
+        upload that is interrupted begins anew. ``waiting`` is called with seconds and reason before every pause that a
+        server's trouble makes; ``patience`` says how long to sit it out.
+        """
+        self.connection = Connection(base_url, api_key=api_key, patience=patience, waiting=waiting)
+        self._memory = None if memory is None else Memory(memory)
 
     def __enter__(self) -> Self:
         return self
@@ -39,20 +54,26 @@ class Client:
 
     def upload(
         self,
-        path: Path,
+        source: Path | Source,
         *,
         title: str | None = None,
         visibility: str | None = None,
         allow_duplicate: bool = False,
         progress: Progress = lambda _stage, _done: None,
+        parallel: int = PARALLEL,
     ) -> Uploaded:
-        """Sends a file; returns when the server has acknowledged it as durable.
+        """Sends a file, or an object of a bucket; returns when the server has acknowledged it as durable.
 
         Where the caller already has a video of the same bytes, that one is returned and nothing is sent, unless
-        ``allow_duplicate``. ``progress`` may be called from several threads, never twice at once.
+        ``allow_duplicate``. A connection that breaks is taken up again where the server says it is; with ``memory``, so is
+        an upload that a former program did not finish. The SHA-256 of what was read is compared with what arrived.
+        ``progress`` may be called from several threads, never twice at once; at most ``parallel`` parts are under way.
         """
+        source = LocalFile(source) if isinstance(source, Path) else source
         description = Description(title, visibility, allow_duplicate)
-        return Uploading(self.connection, path, description, progress).run()
+        return Uploading(
+            self.connection, source, description, progress, remembered=self._memory, parallel=parallel
+        ).run()
 
     def videos(
         self,

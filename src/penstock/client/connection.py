@@ -1,5 +1,6 @@
 """One server, one key: sends requests, repeats what may be repeated, and turns every failure into a :class:`ClientError`."""
 
+import hashlib
 import json
 import random
 import time
@@ -7,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from threading import Event
 from typing import Any, Self
 
 import httpx
 
 from penstock.client.errors import ClientError
 
-_PASSING = frozenset({408, 429, 502, 503, 504})  # the same request may succeed later
 _REPEATABLE = frozenset(
     {"GET", "HEAD", "PUT", "DELETE"}
 )  # by their definition; a POST only with an idempotency key
@@ -28,24 +29,43 @@ class Patience:
     longest: float = 8.0  # six tries outlast a restart of the server with some margin: 0.5 + 1 + 2 + 4 + 8 s
     connect: float = 5.0
     idle: float = 60.0  # without a byte, either way; uploads are acknowledged only when durable, which a slow disk delays
+    asked: float = (
+        300.0  # what the server asks for is waited for whole; if it asks for more, its refusal is the answer
+    )
 
     def delay(self, repetition: int, asked: float | None) -> float:
-        """Seconds to wait before a repetition; what the server asked for comes first, within reason."""
+        """Seconds to wait before a repetition; what the server asked for comes first."""
         if asked is not None:
-            return min(asked, 60.0)
+            return asked
         most = min(self.first * 2.0 ** (repetition - 1), self.longest)
         return most * random.uniform(0.5, 1.0)  # noqa: S311  (spreads clients, protects nothing)
 
 
+Waiting = Callable[[float, ClientError], None]  # told the seconds of a pause before it, and its reason
+
+
+def silently(_seconds: float, _reason: ClientError) -> None:
+    """For whom nobody watches."""
+
+
 class Connection:
-    """Safe to use from one thread at a time."""
+    """Safe to use from several threads; :meth:`close` ends the waits of all of them."""
 
     def __init__(
-        self, base_url: str, *, api_key: str | None = None, patience: Patience | None = None
+        self,
+        base_url: str,
+        *,
+        api_key: str | None = None,
+        patience: Patience | None = None,
+        waiting: Waiting = silently,
     ) -> None:
-        """``base_url`` is the server's address, without a path."""
+        """``base_url`` is the server's address, without a path; ``waiting`` is told of every pause before a repetition."""
         self.patience = patience or Patience()
+        self._waiting = waiting
+        self._closed = Event()
         self.base_url = base_url.rstrip("/")
+        self.caller = f"{self.base_url} {hashlib.sha256((api_key or '').encode()).hexdigest()}"
+        """Which server and which key, without telling the key."""
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._reached = False
         self._http = httpx.Client(
@@ -60,7 +80,18 @@ class Connection:
 
     def close(self) -> None:
         """Lets the connections go."""
+        self._closed.set()
         self._http.close()
+
+    def pause(self, repetition: int, reason: ClientError) -> None:
+        """Waits before the n-th repetition. Raises ``reason`` where there is to be none: it was the last, or we close."""
+        asked = reason.retry_after
+        if repetition >= self.patience.tries or (asked is not None and asked > self.patience.asked):
+            raise reason
+        delay = self.patience.delay(repetition, asked)
+        self._waiting(delay, reason)
+        if self._closed.wait(delay):
+            raise reason
 
     def request(
         self,
@@ -71,16 +102,22 @@ class Connection:
         body: Any = None,
         content: Callable[[], Iterator[bytes]] | None = None,
         headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
     ) -> httpx.Response:
         """A successful answer. ``body`` is sent as JSON; ``content`` makes the bytes anew for each try.
+
+        ``repeatable`` tells what the method does not: whether doing it twice is doing it once.
 
         A path that is a whole URL is asked as it stands and without the key (it carries its own permission).
         Raises :class:`ClientError`.
         """
         url, sent = self._address(path, headers)
-        repeatable = method in _REPEATABLE or "Idempotency-Key" in sent
+        if repeatable is None:
+            repeatable = method in _REPEATABLE or "Idempotency-Key" in sent
         data: dict[str, Any] = {"json": body} if body is not None else {}
-        for attempt in range(1, self.patience.tries + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 given = {"content": content()} if content is not None else data
                 answer = self._http.request(method, url, params=_present(params), headers=sent, **given)
@@ -93,12 +130,9 @@ class Connection:
                 if answer.is_success:
                     return answer
                 failure = failure_of(answer)
-                if answer.status_code not in _PASSING:
-                    raise failure
-            if not repeatable or attempt == self.patience.tries:
+            if not (repeatable and failure.passing):
                 raise failure
-            time.sleep(self.patience.delay(attempt, failure.retry_after))
-        raise AssertionError("every try returns or raises")
+            self.pause(attempt, failure)
 
     def json(self, method: str, path: str, **options: Any) -> Any:
         """As :meth:`request`; the answer's JSON, None where it is empty."""

@@ -124,9 +124,19 @@ class PartUrl:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """Parts of an open upload that are not there yet, each with a fresh address."""
+class PartReceived:
+    """A part that is durable."""
 
+    number: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which parts of an open upload are there, and those that are not, each with a fresh address."""
+
+    part_size: int
+    received: tuple[PartReceived, ...]
     missing: tuple[PartUrl, ...]
 
 
@@ -137,6 +147,7 @@ class Initiated:
     upload_id: str | None
     video_id: str
     duplicate: bool
+    part_size: int | None = None
     parts: tuple[PartUrl, ...] | None = None
 
 

@@ -1,23 +1,28 @@
-"""Sending a file: read from disk in small pieces, in parts that are each repeated alone where a connection breaks."""
+"""One file's way to the server: told beforehand what it is, sent from where it stands, acknowledged, compared.
+
+The server is the truth of what has arrived. What is remembered here (see ``memory``) only says which upload to ask about.
+"""
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from threading import Lock
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urljoin
 
+from penstock.client import memory
 from penstock.client.connection import Connection
 from penstock.client.errors import ClientError
-from penstock.client.models import Initiated, Parts, PartUrl, Uploaded, read
+from penstock.client.memory import Memory, Remembered
+from penstock.client.models import Initiated, Parts, Status, Uploaded, read
+from penstock.client.sending import Progress, Sending
+from penstock.client.sources import Source
 
-_PIECE = 256 * 1024  # bytes read and sent at a time: a progress bar moves, and memory stays small
-_PARALLEL = 3  # parts under way: hides the server's sync of one behind the bytes of the next
-
-Progress = Callable[[str, int], None]  # (stage ``hash`` or ``send``, bytes done so far)
+PARALLEL = 3  # parts under way: hides the server's sync of one behind the bytes of the next
+_AT_ONCE = (
+    4 * 1024 * 1024
+)  # bytes up to which one request is cheaper than three, and sending it again costs little
+_ENDED = frozenset({404, 410})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,121 +33,200 @@ class Description:
     visibility: str | None = None
     allow_duplicate: bool = False
 
+    def given(self) -> dict[str, Any]:
+        """As the API names it, without what was not said."""
+        every = {
+            "title": self.title,
+            "visibility": self.visibility,
+            "allow_duplicate": self.allow_duplicate or None,
+        }
+        return {name: value for name, value in every.items() if value is not None}
+
 
 class Uploading:
-    """One file on its way."""
+    """One file on its way. ``remembered`` is where a later run finds it again; None begins anew each time."""
 
     def __init__(
-        self, connection: Connection, path: Path, description: Description, progress: Progress
+        self,
+        connection: Connection,
+        source: Source,
+        description: Description,
+        progress: Progress,
+        *,
+        remembered: Memory | None = None,
+        parallel: int = PARALLEL,
     ) -> None:
-        """Raises :class:`ClientError` where the file cannot be read."""
+        """Raises :class:`ClientError` where the source cannot be read."""
         self._connection = connection
-        self._path = path
+        self._source = source
         self._description = description
         self._progress = progress
-        self._size = _size(path)
-        self._sent = 0
-        self._lock = Lock()
+        self._memory = remembered
+        self._parallel = parallel
+        self._identity = source.identity()
+        self._label = memory.label(connection.caller, self._identity, repr(description))
+        self._known = Remembered() if remembered is None else remembered.recall(self._label)
 
     def run(self) -> Uploaded:
         """Returns once the server has acknowledged the whole file as durable. Raises :class:`ClientError`."""
-        digest = self._hash()
-        initiated = self._initiate(digest)
-        if initiated.upload_id is None:  # these bytes are there already
-            return Uploaded(initiated.video_id, "uploaded", duplicate=True, size=self._size, sha256=digest)
-        self._send(initiated.upload_id, initiated.parts or ())
+        there = self._there_already()
+        if there is not None:
+            return there
+        if self._source.cheap and self._known.sha256 is None:
+            self._know(sha256=self._hash())
+        if self._known.attempt is None:
+            self._know(attempt=secrets.token_urlsafe(24))
+        try:
+            uploaded = self._send_at_once() if self._source.size <= _AT_ONCE else self._send_in_parts()
+        except ClientError as error:
+            raise self._explained(error) from error
+        self._know(attempt=None, upload_id=None, video_id=uploaded.id, sha256=uploaded.sha256)
+        return uploaded
+
+    def _there_already(self) -> Uploaded | None:
+        """The video that an earlier run made of this file, where it still stands: then not even the digest is read."""
+        if self._known.video_id is None or self._description.allow_duplicate:
+            return None
+        try:
+            answer = self._connection.json("GET", f"/api/status/{self._known.video_id}")
+        except ClientError as error:
+            if error.status not in _ENDED:
+                raise
+            return None
+        status = read(Status, answer)
+        if status.state in {"failed", "deleted"}:
+            return None
+        return Uploaded(
+            status.id, status.state, duplicate=True, size=self._source.size, sha256=self._known.sha256
+        )
+
+    # -- small
+
+    def _send_at_once(self) -> Uploaded:
+        read_whole: list[str] = []  # digests of bodies that were read to their end: a repeated one may not be
+
+        def content() -> Iterator[bytes]:
+            digest, done = hashlib.sha256(), 0
+            self._progress("send", 0)
+            for piece in self._source.pieces(0, self._source.size):
+                digest.update(piece)
+                yield piece
+                done += len(piece)
+                self._progress("send", done)
+            read_whole.append(digest.hexdigest())
+
         answer = self._connection.json(
             "POST",
-            "/api/uploads/complete",
-            body={"upload_id": initiated.upload_id},
-            headers={"Idempotency-Key": secrets.token_urlsafe(24)},
+            "/api/uploads",
+            params={"filename": self._source.name, "sha256": self._known.sha256, **self._description.given()},
+            content=content,
+            headers={"Idempotency-Key": self._known.attempt or "", "Content-Length": str(self._source.size)},
         )
-        return read(Uploaded, answer)
+        return self._compared(read(Uploaded, answer), self._known.sha256 or next(iter(read_whole), None))
 
-    def _hash(self) -> str:
-        digest, done = hashlib.sha256(), 0
-        for piece in _pieces(self._path, 0, self._size):
-            digest.update(piece)
-            done += len(piece)
-            self._progress("hash", done)
-        return digest.hexdigest()
+    # -- large
 
-    def _initiate(self, digest: str) -> Initiated:
-        body: dict[str, Any] = {
-            "filename": self._path.name,
-            "size": self._size,
-            "sha256": digest,
+    def _send_in_parts(self) -> Uploaded:
+        if self._known.upload_id is not None:
+            try:
+                return self._go_on(self._known.upload_id, None)
+            except ClientError as error:
+                if error.status not in _ENDED:
+                    raise
+                self._know(upload_id=None, attempt=secrets.token_urlsafe(24))
+        initiated = self._initiate()
+        if initiated.upload_id is None:  # these bytes are there already
+            size, digest = self._source.size, self._known.sha256
+            return Uploaded(initiated.video_id, "uploaded", duplicate=True, size=size, sha256=digest)
+        self._know(upload_id=initiated.upload_id)
+        return self._go_on(initiated.upload_id, initiated)
+
+    def _initiate(self) -> Initiated:
+        body = {
+            "filename": self._source.name,
+            "size": self._source.size,
+            "sha256": self._known.sha256,
             "transport": "direct",
-            "title": self._description.title,
-            "visibility": self._description.visibility,
-            "allow_duplicate": self._description.allow_duplicate or None,
+            **self._description.given(),
         }
         answer = self._connection.json(
             "POST",
             "/api/uploads/initiate",
             body={name: value for name, value in body.items() if value is not None},
-            headers={"Idempotency-Key": secrets.token_urlsafe(24)},
+            headers={"Idempotency-Key": self._known.attempt or ""},
         )
         return read(Initiated, answer)
 
-    def _send(self, upload_id: str, parts: tuple[PartUrl, ...]) -> None:
-        with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="upload") as pool:
-            sending = [pool.submit(self._send_in_time, upload_id, part) for part in parts]
-            try:
-                for part in sending:
-                    part.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-    def _send_in_time(self, upload_id: str, part: PartUrl) -> None:
-        """Sends a part, with a fresh address where its own expired while the earlier ones were under way."""
+    def _go_on(self, upload_id: str, initiated: Initiated | None) -> Uploaded:
+        sending = Sending(self._connection, self._source, upload_id, self._progress, parallel=self._parallel)
         try:
-            self._send_part(part)
+            found = _all_missing(initiated) or sending.ask()
         except ClientError as error:
-            if error.code != "signature_expired":
+            if error.code != "upload_completed":
                 raise
-            answer = self._connection.json("POST", "/api/uploads/parts", body={"upload_id": upload_id})
-            missing = read(Parts, answer).missing
-            self._send_part(next(fresh for fresh in missing if fresh.number == part.number))
+            return self._compared(self._complete(sending, upload_id), self._known.sha256)
+        if self._source.cheap:
+            sending.send(found.missing)
+            digest = self._known.sha256
+        else:
+            digest = sending.send_in_order(found)
+        return self._compared(self._complete(sending, upload_id), digest)
 
-    def _send_part(self, part: PartUrl) -> None:
-        counted = 0
+    def _complete(self, sending: Sending, upload_id: str) -> Uploaded:
+        parts = [{"number": number, "etag": tag} for number, tag in sorted(sending.tags.items()) if tag]
+        answer = self._connection.json(
+            "POST",
+            "/api/uploads/complete",
+            body={"upload_id": upload_id, "parts": parts},
+            repeatable=True,
+        )
+        return read(Uploaded, answer)
 
-        def content() -> Iterator[bytes]:
-            nonlocal counted
-            self._count(-counted)  # a repetition sends all of it again
-            counted = 0
-            for piece in _pieces(self._path, part.offset, part.size):
-                yield piece
-                counted += len(piece)
-                self._count(len(piece))
+    # -- what is known
 
-        url = urljoin(f"{self._connection.base_url}/", part.url)
-        self._connection.request("PUT", url, content=content, headers={"Content-Length": str(part.size)})
+    def _hash(self) -> str:
+        digest, done = hashlib.sha256(), 0
+        for piece in self._source.pieces(0, self._source.size):
+            digest.update(piece)
+            done += len(piece)
+            self._progress("hash", done)
+        return digest.hexdigest()
 
-    def _count(self, sent: int) -> None:
-        with self._lock:
-            self._sent += sent
-            self._progress("send", self._sent)
+    def _know(self, **changes: str | None) -> None:
+        """Notes it before the next request, which may be the last thing that this program does."""
+        self._known = replace(self._known, **changes)
+        if self._memory is not None:
+            self._memory.remember(self._label, self._known)
+
+    def _compared(self, uploaded: Uploaded, digest: str | None) -> Uploaded:
+        """The answer, with our digest where the server does not know its own yet (bytes that went to a bucket)."""
+        if digest is None or uploaded.sha256 is None:
+            return replace(uploaded, sha256=uploaded.sha256 or digest)
+        if uploaded.sha256 != digest:
+            raise ClientError(
+                f"Video {uploaded.id} is not what was read from {self._source.shown}: its SHA-256 is {uploaded.sha256},"
+                f" not {digest}. Delete it, and upload the file again.",
+                code="digest_differs",
+            )
+        return uploaded
+
+    def _explained(self, error: ClientError) -> ClientError:
+        """The server refused the digest: either the file is another one by now, or its bytes were changed on the way."""
+        if error.code not in {"wrong_digest", "digest_differs"}:
+            return error
+        if self._known.upload_id is not None:
+            with suppress(ClientError):  # it would expire by itself
+                self._connection.request("DELETE", f"/api/uploads/{self._known.upload_id}")
+        self._know(attempt=None, sha256=None, upload_id=None)
+        if error.code == "wrong_digest" and self._source.identity() != self._identity:
+            return ClientError(
+                f"{self._source.shown} was changed while it was sent; run the same command again.",
+                code="file_changed",
+            )
+        return error
 
 
-def _size(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            return file.seek(0, 2)
-    except OSError as error:
-        raise ClientError(f"{path} cannot be read: {error.strerror}.", code="file_unreadable") from None
-
-
-def _pieces(path: Path, offset: int, size: int) -> Iterator[bytes]:
-    """The bytes of a part of the file. Raises :class:`ClientError` where the file changed under our hands."""
-    left = size
-    with path.open("rb") as file:
-        file.seek(offset)
-        while left:
-            piece = file.read(min(_PIECE, left))
-            if not piece:
-                raise ClientError(f"{path} became shorter while it was read.", code="file_changed")
-            left -= len(piece)
-            yield piece
+def _all_missing(initiated: Initiated | None) -> Parts | None:
+    if initiated is None or not initiated.parts or initiated.part_size is None:
+        return None
+    return Parts(initiated.part_size, (), initiated.parts)

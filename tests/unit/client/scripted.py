@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
         )
         self.script.pop(0)(self)
 
-    do_GET = do_POST = do_PUT = _next  # noqa: N815  (the names that http.server calls)
+    do_GET = do_POST = do_PUT = do_DELETE = _next  # noqa: N815  (the names that http.server calls)
 
     @override
     def log_message(self, *_: Any) -> None:

@@ -97,6 +97,36 @@ def test_a_refusal_is_not_repeated(server: Server, connection: Connection) -> No
     assert len(server.seen) == 1
 
 
+def test_pauses_are_announced_with_their_reason(server: Server) -> None:
+    """Whoever watches learns how long and why; what the server asked for is neither shortened nor stretched."""
+    told: list[tuple[float, str]] = []
+    server.script += [answer(429, PROBLEM, retry_after="1"), hang_up, answer(200, {})]
+    with Connection(
+        server.url, patience=HASTE, waiting=lambda seconds, reason: told.append((seconds, reason.code))
+    ) as connection:
+        connection.json("GET", "/api/videos")
+    assert told[0] == (1.0, "video_not_found")
+    assert told[1][0] <= HASTE.longest
+    assert told[1][1] == "unreachable"
+
+
+def test_a_pause_that_is_too_long_is_no_pause(server: Server, connection: Connection) -> None:
+    """A quota that is free again tomorrow is told at once, not in five minutes' steps."""
+    server.script.append(answer(429, PROBLEM, retry_after="86400"))
+    with pytest.raises(ClientError) as refusal:
+        connection.json("GET", "/api/videos")
+    assert refusal.value.retry_after == 86400
+
+
+def test_closing_ends_a_pause(server: Server) -> None:
+    """A program that is interrupted does not sit out what it no longer needs."""
+    patience = Patience(first=3600, longest=3600)
+    connection = Connection(server.url, patience=patience, waiting=lambda *_: connection.close())
+    server.script.append(answer(503, PROBLEM))
+    with pytest.raises(ClientError):
+        connection.json("GET", "/api/videos")
+
+
 def test_nothing_there_is_told_at_once_with_the_remedy() -> None:
     """The text says what to start or what to set; patience is for servers that were there before."""
     server = Server()

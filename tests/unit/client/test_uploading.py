@@ -2,6 +2,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,8 @@ from penstock.client import Client, ClientError
 from penstock.client.connection import Patience
 from tests.unit.client.scripted import Answer, Server, answer, hang_up
 
-CONTENT = bytes(range(256)) * 40
-PART = 4096
+CONTENT = bytes(range(256)) * 20_000  # more than goes into one request
+PART = 2 * 1024 * 1024
 PARTS = [
     {
         "number": n + 1,
@@ -20,7 +21,7 @@ PARTS = [
     }
     for n in range(3)
 ]
-INITIATED = {"upload_id": "u", "video_id": "v", "duplicate": False, "parts": PARTS[:1]}
+INITIATED = {"upload_id": "u", "video_id": "v", "duplicate": False, "part_size": PART, "parts": PARTS[:1]}
 DONE = {"id": "v", "state": "uploaded", "duplicate": False, "size": len(CONTENT), "sha256": None}
 EXPIRED = {"detail": "The signed URL has expired.", "code": "signature_expired"}
 
@@ -59,7 +60,11 @@ def test_a_file_arrives_in_parts_with_its_digest_announced(
     server: Server, client: Client, file: Path
 ) -> None:
     """Digest and size go first, so that bytes which are there already need not be sent; then every part, then the end."""
-    server.script += [answer(201, {**INITIATED, "parts": PARTS}), *[answer(200, {})] * 3, answer(200, DONE)]
+    server.script += [
+        answer(201, {**INITIATED, "parts": PARTS}),
+        *[answer(200, {}, etag='"t"')] * 3,
+        answer(200, DONE),
+    ]
     steps: list[tuple[str, int]] = []
     uploaded = client.upload(file, title="A clip", progress=lambda stage, done: steps.append((stage, done)))
     assert uploaded.id == "v"
@@ -72,7 +77,10 @@ def test_a_file_arrives_in_parts_with_its_digest_announced(
         "title": "A clip",
     }
     assert b"".join(b"".join(bodies(server, f"/parts/{n}")) for n in (1, 2, 3)) == CONTENT
-    assert json.loads(bodies(server, "/api/uploads/complete")[0]) == {"upload_id": "u"}
+    assert json.loads(bodies(server, "/api/uploads/complete")[0]) == {
+        "upload_id": "u",
+        "parts": [{"number": n, "etag": "t"} for n in (1, 2, 3)],
+    }
     assert max(done for stage, done in steps if stage == "send") == len(CONTENT)
 
 
@@ -80,17 +88,33 @@ def test_a_file_arrives_in_parts_with_its_digest_announced(
 def test_a_part_that_breaks_is_sent_again_alone(
     server: Server, client: Client, file: Path, trouble: Answer
 ) -> None:
-    """The other parts are not repeated, and the progress ends at the file's size."""
-    server.script += [answer(201, INITIATED), trouble, answer(200, {}), answer(200, DONE)]
+    """Where to go on is asked, the other parts are not repeated, and the progress ends at the file's size."""
+    server.script += [
+        answer(201, INITIATED),
+        trouble,
+        answer(200, {"part_size": PART, "received": [], "missing": PARTS[:1]}),
+        answer(200, {}),
+        answer(200, DONE),
+    ]
     steps: list[int] = []
     client.upload(file, progress=lambda stage, done: steps.append(done) if stage == "send" else None)
     assert [len(body) for body in bodies(server, "/parts/1")] == [PART, PART]
-    assert steps[-1] == PART
+    assert steps[-1] == len(CONTENT)
+
+
+def test_a_part_whose_answer_was_lost_is_not_sent_again(server: Server, client: Client, file: Path) -> None:
+    """The server says that it is there, and which tag it has."""
+    there = {"part_size": PART, "received": [{"number": 1, "etag": "t"}], "missing": []}
+    server.script += [answer(201, INITIATED), hang_up, answer(200, there), answer(200, DONE)]
+    client.upload(file)
+    assert len(bodies(server, "/parts/1")) == 1
+    completed = json.loads(bodies(server, "/api/uploads/complete")[0])
+    assert completed["parts"] == [{"number": 1, "etag": "t"}]
 
 
 def test_an_address_that_expired_on_the_way_is_renewed(server: Server, client: Client, file: Path) -> None:
     """A slow line outlives the signatures that it began with."""
-    fresh = {"missing": [{**PARTS[0], "url": "/parts/1?signature=fresh"}]}
+    fresh = {"part_size": PART, "received": [], "missing": [{**PARTS[0], "url": "/parts/1?signature=fresh"}]}
     server.script += [
         answer(201, INITIATED),
         answer(403, EXPIRED),
@@ -103,6 +127,52 @@ def test_an_address_that_expired_on_the_way_is_renewed(server: Server, client: C
         "/parts/1?signature=s0",
         "/parts/1?signature=fresh",
     ]
+
+
+def test_an_address_that_is_refused_again_is_an_error(server: Server, client: Client, file: Path) -> None:
+    """Renewing for ever would hide a clock that is wrong."""
+    fresh = {"part_size": PART, "received": [], "missing": PARTS[:1]}
+    server.script += [answer(201, INITIATED), answer(403, EXPIRED), answer(200, fresh), answer(403, EXPIRED)]
+    with pytest.raises(ClientError, match="expired"):
+        client.upload(file)
+
+
+def test_a_small_file_is_one_request(server: Server, client: Client, tmp_path: Path) -> None:
+    """Repeated after a lost answer under the same idempotency key: it makes no second video."""
+    small = tmp_path / "small.mp4"
+    small.write_bytes(b"small")
+    digest = hashlib.sha256(b"small").hexdigest()
+    server.script += [hang_up, answer(201, {**DONE, "size": 5, "sha256": digest})]
+    assert client.upload(small, title="A clip").sha256 == digest
+    paths, keys, sent = zip(
+        *[(path, headers["idempotency-key"], body) for _, path, headers, body in server.seen], strict=True
+    )
+    assert paths[0] == paths[1] == f"/api/uploads?filename=small.mp4&sha256={digest}&title=A+clip"
+    assert keys[0] == keys[1]
+    assert sent == (b"small", b"small")
+
+
+def test_what_arrived_is_compared_with_what_was_read(server: Server, client: Client, file: Path) -> None:
+    """A server that keeps other bytes is found out, and the error names the video."""
+    server.script += [answer(201, INITIATED), answer(200, {}), answer(200, {**DONE, "sha256": "0" * 64})]
+    with pytest.raises(ClientError, match="Video v is not what was read") as refusal:
+        client.upload(file)
+    assert refusal.value.code == "digest_differs"
+
+
+def test_a_file_that_was_changed_under_way_is_told_so(server: Server, client: Client, file: Path) -> None:
+    """The server refuses the digest; the open upload is given up and the remedy is to run again."""
+
+    def change(handler: Any) -> None:
+        file.write_bytes(CONTENT + b"more")
+        answer(200, {})(handler)
+
+    wrong = {"detail": "The SHA-256 differs.", "code": "wrong_digest"}
+    server.script += [answer(201, INITIATED), change, answer(422, wrong), answer(204, b"")]
+    with pytest.raises(ClientError, match="was changed while it was sent") as refusal:
+        client.upload(file)
+    assert refusal.value.code == "file_changed"
+    assert server.seen[-1][:2] == ("DELETE", "/api/uploads/u")
 
 
 def test_bytes_that_are_there_already_are_not_sent(server: Server, client: Client, file: Path) -> None:
