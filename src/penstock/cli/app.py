@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli import configuration, doctor, members, openapi, plan, serve, signing, upload, verify, videos
+from penstock.cli import (
+    cluster,
+    configuration,
+    doctor,
+    members,
+    openapi,
+    plan,
+    serve,
+    signing,
+    upload,
+    verify,
+    videos,
+)
 from penstock.cli.terminal import Status, err
 
 EPILOG = "Begin with: penstock up, and in another terminal: penstock upload FILE --wait"
@@ -27,6 +39,7 @@ for group in (
     plan,
     verify,
     doctor,
+    cluster,
     members,
     signing,
     configuration,

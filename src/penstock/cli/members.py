@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 import typer
 from rich.markup import escape
 
-from penstock.cli.terminal import Status, examples, fail, out, print_json, reporting, status_of, table
+from penstock.cli.terminal import Status, age, examples, fail, out, print_json, reporting, status_of, table
 
 if TYPE_CHECKING:
     from penstock.membership.client import MembershipClient
@@ -176,7 +176,7 @@ def _show(found: "list[Member]") -> None:
         shown.add_row(
             escape(member.name) + (" (here)" if member.me else ""),
             f"[{COLOURS[member.state]}]{member.state}[/]",
-            _age(member.age),
+            age(member.age),
             f"{member.host}:{member.port}",
             member.id,
             escape(metadata),
@@ -193,10 +193,3 @@ def _tell(event: "Event") -> None:
         f"{moment}  [{COLOURS[member.state]}]{event.kind:<10}[/] {escape(member.name)} "
         f"({member.host}:{member.port}): {escape(event.reason)}"
     )
-
-
-def _age(seconds: float) -> str:
-    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

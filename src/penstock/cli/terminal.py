@@ -133,6 +133,14 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def age(seconds: float) -> str:
+    """How long something has been so, in its largest unit: ``8 s``, ``5 min``, ``3 d``."""
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
 def size(count: float | None) -> str:
     """Bytes in the decimal units of disks and networks."""
     if count is None:

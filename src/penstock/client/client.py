@@ -11,7 +11,7 @@ from penstock.client import events
 from penstock.client.connection import Connection, Patience, Waiting, silently
 from penstock.client.errors import ClientError
 from penstock.client.memory import Memory
-from penstock.client.models import Page, Status, Uploaded, Video, read
+from penstock.client.models import Cluster, Page, Status, Uploaded, Video, read
 from penstock.client.sending import Progress
 from penstock.client.sources import LocalFile, Source
 from penstock.client.uploading import PARALLEL, Description, Uploading
@@ -103,6 +103,10 @@ class Client:
     def status(self, video_id: str) -> Status:
         """How far a video has come."""
         return read(Status, self.connection.json("GET", f"/api/status/{video_id}"))
+
+    def cluster(self) -> Cluster:
+        """The nodes of the cluster with their services; needs an administrator's key."""
+        return read(Cluster, self.connection.json("GET", "/api/cluster"))
 
     def details(self, video_id: str) -> dict[str, Any]:
         """The whole answer about a video's processing: with an administrator's key also its generation and tasks."""

@@ -151,6 +151,51 @@ class Initiated:
     parts: tuple[PartUrl, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Places for tasks."""
+
+    used: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process of a node."""
+
+    name: str
+    roles: tuple[str, ...]
+    url: str | None
+    version: str | None
+    health: str | None  # ok, down; None: not known, as of a node that is not alive
+    load: Load | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine of the cluster; roles, versions, health and load are those of its services together."""
+
+    name: str
+    id: str | None
+    here: bool  # whether it is the node that answers
+    state: str  # alive, suspect, dead, left
+    since: datetime
+    address: str | None  # HOST:PORT of its membership service
+    roles: tuple[str, ...]
+    versions: tuple[str, ...]
+    health: str | None
+    load: Load | None
+    services: tuple[Service, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The nodes, as the one that answers sees them."""
+
+    name: str | None  # None: no cluster is configured, and the only node is the one that answers
+    nodes: tuple[Node, ...]
+
+
 def read(model: Callable[..., T], answer: Any) -> T:
     """The value of an answer's JSON. Raises :class:`ClientError` where it is not of this form."""
     try:
