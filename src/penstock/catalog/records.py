@@ -143,6 +143,8 @@ class Upload:
     source_key: str
     transport_data: Any
     staged: str
+    writer: str | None
+    asked: int
     expires_at: int
     created_at: int
     updated_at: int

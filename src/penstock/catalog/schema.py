@@ -184,6 +184,10 @@ uploads = Table(
     Column(
         "staged", Text, nullable=False, server_default=""
     ),  # the staging's mark of the bytes that are durable
+    Column(
+        "writer", _ID
+    ),  # the request that writes now, or died doing so; of transports that go on where they were
+    Column("asked", Integer, nullable=False, server_default="0"),  # times that a writer was asked to let go
     Column("expires_at", _MS, nullable=False),
     Column("created_at", _MS, nullable=False),
     Column("updated_at", _MS, nullable=False),

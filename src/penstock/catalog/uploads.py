@@ -1,5 +1,6 @@
 """Upload sessions: how far the bytes have come, and the one step that turns them into a video to be processed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,17 +86,25 @@ def require_open(tx: Connection, upload: Upload) -> None:
 
 
 def advance_offset(
-    tx: Connection, upload_id: str, *, expected: int, received: int, staged: str = "", life_ms: int
+    tx: Connection,
+    upload_id: str,
+    *,
+    expected: int,
+    received: int,
+    staged: str = "",
+    writer: str | None = None,
+    life_ms: int,
 ) -> Upload:
     """Notes that bytes up to ``received`` are durable, if ``expected`` is where the session stood.
 
-    ``staged`` is the mark that the staging gave for them.
+    ``staged`` is the mark that the staging gave for them; with ``writer`` the session must not have another one.
     Raises :class:`Conflict` (``upload_offset_mismatch``) where another request went on meanwhile.
     """
     table = schema.uploads
+    mine = table.c.id == upload_id, table.c.state == UploadState.OPEN, table.c.received == expected
     changed = tx.execute(
         table.update()
-        .where(table.c.id == upload_id, table.c.state == UploadState.OPEN, table.c.received == expected)
+        .where(*mine, *(() if writer is None else (table.c.writer == writer,)))
         .values(received=received, staged=staged, updated_at=now_ms(), expires_at=now_ms() + life_ms)
     ).rowcount
     upload = get(tx, upload_id)
@@ -103,6 +112,47 @@ def advance_offset(
         require_open(tx, upload)
         raise Conflict(f"The upload stands at byte {upload.received}.", code="upload_offset_mismatch")
     return upload
+
+
+def take(tx: Connection, upload_id: str, writer: str, *, life_ms: int) -> Upload:
+    """Makes ``writer`` the one request that may advance the session, in place of any other.
+
+    Who takes it from a living writer must have asked first (:func:`ask`) and waited. Raises as :func:`require_open`.
+    """
+    upload = lock(tx, upload_id)
+    require_open(tx, upload)
+    values = {"writer": writer, "updated_at": now_ms(), "expires_at": now_ms() + life_ms}
+    tx.execute(schema.uploads.update().where(schema.uploads.c.id == upload_id).values(values))
+    return get(tx, upload_id)
+
+
+def ask(tx: Connection, upload_id: str) -> None:
+    """Asks whoever writes the session to let go: it compares ``asked`` with what it was at its beginning."""
+    table = schema.uploads
+    tx.execute(table.update().where(table.c.id == upload_id).values(asked=table.c.asked + 1))
+
+
+def let_go(tx: Connection, upload_id: str, writer: str) -> None:
+    """Nobody writes the session any more, unless another took it meanwhile."""
+    table = schema.uploads
+    tx.execute(table.update().where(table.c.id == upload_id, table.c.writer == writer).values(writer=None))
+
+
+def wanted(tx: Connection, writers: Mapping[str, tuple[str, int]]) -> set[str]:
+    """Which of these sessions (id to writer and the ``asked`` of its beginning) their writers should let go.
+
+    Asked for by another request, taken by one, or ended. One query for all.
+    """
+    c = schema.uploads.c
+    query = select(c.id, c.writer, c.asked, c.state).where(c.id.in_(writers))
+    found = {row.id: row for row in tx.execute(query)}
+    return {
+        upload_id
+        for upload_id, (writer, asked) in writers.items()
+        if (row := found.get(upload_id)) is None
+        or row.state != UploadState.OPEN
+        or (row.writer, row.asked) != (writer, asked)
+    }
 
 
 def prolong(tx: Connection, upload_id: str, *, life_ms: int) -> None:
@@ -115,14 +165,21 @@ def prolong(tx: Connection, upload_id: str, *, life_ms: int) -> None:
     )
 
 
-def declare(tx: Connection, upload_id: str, *, size: int | None = None, transport_data: Any = None) -> Upload:
-    """Sets what was not known when the session was opened."""
-    given = {"size": size, "transport_data": transport_data}
-    values = {name: value for name, value in given.items() if value is not None}
+def declare_size(tx: Connection, upload_id: str, size: int) -> Upload:
+    """Sets the size of the whole, which was not known when the session was opened.
+
+    Raises :class:`Conflict` (``upload_size_declared``) where another was set meanwhile.
+    """
+    table = schema.uploads
     tx.execute(
-        schema.uploads.update().where(schema.uploads.c.id == upload_id).values(updated_at=now_ms(), **values)
+        table.update()
+        .where(table.c.id == upload_id, table.c.size.is_(None))
+        .values(size=size, updated_at=now_ms())
     )
-    return get(tx, upload_id)
+    upload = get(tx, upload_id)
+    if upload.size != size:
+        raise Conflict(f"The upload has {upload.size} bytes, as was said.", code="upload_size_declared")
+    return upload
 
 
 def record_part(

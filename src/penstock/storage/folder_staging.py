@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from penstock.storage.durable import sync_file, sync_folder, translated, write_all
@@ -119,11 +119,17 @@ class FolderStaging:
             sync_folder(folder)
             sync_folder(self._root)
 
+    exclusive = True
+
     @contextmanager
-    def writing(self, staged: Staged, *, offset: int, whole: bool = False) -> Iterator[FilePartWriter]:
-        """See the port; here any ranges may be written at once and in any order."""
+    def writing(
+        self, staged: Staged, *, offset: int, whole: bool = False, alone: bool = False
+    ) -> Iterator[FilePartWriter]:
+        """See the port; here any ranges may be written at once and in any order, unless one is to be alone."""
         folder = self._folder(staged.name)
-        with _lock(folder / _GATE, fcntl.LOCK_SH), _lock(folder / f"{offset}.lock", fcntl.LOCK_EX):
+        with _lock(folder / _GATE, fcntl.LOCK_EX if alone else fcntl.LOCK_SH), ExitStack() as range_:
+            if not alone:
+                range_.enter_context(_lock(folder / f"{offset}.lock", fcntl.LOCK_EX))
             writer = FilePartWriter(_open(folder / _DATA, os.O_WRONLY | (os.O_TRUNC if whole else 0)))
             try:
                 writer.seek(offset)
@@ -133,11 +139,12 @@ class FolderStaging:
 
     @contextmanager
     def sealed(self, staged: Staged) -> Iterator[SealedFile]:
-        """See the port: nobody writes the file meanwhile."""
+        """See the port: nobody writes the file meanwhile. Bytes beyond ``most`` were never counted, and are cut off."""
         folder = self._folder(staged.name)
         with _lock(folder / _GATE, fcntl.LOCK_EX):
             descriptor = _open(folder / _DATA, os.O_RDWR)
             try:
+                _cut(descriptor, staged.most)
                 yield SealedFile(self._store, folder / _DATA, staged.key, descriptor)
             finally:
                 os.close(descriptor)
@@ -164,6 +171,12 @@ class FolderStaging:
         if not is_name(name):
             raise KeyMalformed("A staged upload's name does not follow the key layout.")
         return self._root / name
+
+
+def _cut(descriptor: int, most: int) -> None:
+    with translated("stage"):
+        if 0 < most < os.fstat(descriptor).st_size:
+            os.ftruncate(descriptor, most)
 
 
 def _emptied(folder: Path) -> bool:

@@ -7,7 +7,7 @@ the same transaction as the size, and hands it back later, on any node. It knows
 How a resumable transport goes on at ``offset``, which its record holds (tus)::
 
     staged = Staged(upload.id, upload.source_key, most, upload.staged)
-    with staging.writing(staged, offset=upload.received) as writer:
+    with staging.writing(staged, offset=upload.received, alone=True) as writer:
         writer.write(...)                       # any sizes, as they arrive; memory stays bounded
         durable = writer.sync()                 # as often as wanted; at a disconnect too: what came is kept
         uploads.advance_offset(tx, ..., expected=..., received=upload.received + durable.size, staged=durable.mark)
@@ -104,11 +104,15 @@ class Staging(Protocol):
     def create(self, name: str) -> None:
         """Makes a place for the bytes where one is needed, before the record of the upload. Repeating it is harmless."""
 
+    exclusive: bool
+    """Whether ``alone`` keeps others from writing, on this machine and on any other, and lets go of what died."""
+
     def writing(
-        self, staged: Staged, *, offset: int, whole: bool = False
+        self, staged: Staged, *, offset: int, whole: bool = False, alone: bool = False
     ) -> AbstractContextManager[PartWriter]:
         """A writer from ``offset`` on; ``whole`` first forgets all that is there, for an upload in a single part.
 
+        ``alone``: nobody else may write any other range meanwhile, if the adapter is ``exclusive``.
         A bucket writes in one sequence: there ``offset`` is 0 with ``whole``, or where the mark's bytes end.
         Raises :class:`StagingBusy` where another writer is known to have the same offset or the upload is sealed, and
         ``ObjectMissing`` where it was never created, was removed or was adopted.

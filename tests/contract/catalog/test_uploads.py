@@ -3,13 +3,14 @@ import pytest
 from penstock.catalog import Catalog, generations, tasks, uploads, videos
 from penstock.catalog.records import Upload
 from penstock.catalog.words import TaskKind, Transport, UploadState
-from penstock.video.errors import Conflict, Gone, NotFound, PenstockError
-from penstock.video.identity import new_id
+from penstock.video.errors import Conflict, Gone, PenstockError
 from penstock.video.lifecycle import GenerationState, VideoState
 from tests.contract.catalog import scenes
 
 
-def opened(catalog: Catalog, *, life_ms: int = scenes.HOUR_MS, login: str = "ann") -> Upload:
+def opened(
+    catalog: Catalog, *, life_ms: int = scenes.HOUR_MS, login: str = "ann", size: int | None = 100
+) -> Upload:
     """An open session."""
     video = scenes.pending(catalog, scenes.owner(catalog, login))
     with catalog.write() as tx:
@@ -18,7 +19,7 @@ def opened(catalog: Catalog, *, life_ms: int = scenes.HOUR_MS, login: str = "ann
             video,
             transport=Transport.PUT,
             life_ms=life_ms,
-            size=100,
+            size=size,
             content_type="video/mp4",
             part_size=10,
         )
@@ -205,13 +206,41 @@ def test_deleting_a_pending_video_ends_its_upload(catalog: Catalog) -> None:
 
 
 def test_what_was_unknown_can_be_declared_later(catalog: Catalog) -> None:
-    """A length that was deferred, and what a transport must remember."""
+    """A length that was deferred is said once; saying it again is harmless, saying another is refused."""
+    upload = opened(catalog, size=None)
+    with catalog.write() as tx:
+        assert uploads.declare_size(tx, upload.id, 77).size == 77
+        assert uploads.declare_size(tx, upload.id, 77).size == 77
+        with pytest.raises(Conflict):
+            uploads.declare_size(tx, upload.id, 78)
+        assert uploads.get(tx, upload.id).size == 77
+
+
+def test_one_request_writes_at_a_time(catalog: Catalog) -> None:
+    """Who takes a session is its only writer: another's progress no longer counts, nor does its going."""
     upload = opened(catalog)
     with catalog.write() as tx:
-        declared = uploads.declare(tx, upload.id, size=77, transport_data={"multipart": "x"})
-        with pytest.raises(NotFound):
-            uploads.get(tx, new_id())
-    assert (declared.size, declared.transport_data) == (77, {"multipart": "x"})
+        first = uploads.take(tx, upload.id, "first", life_ms=scenes.HOUR_MS)
+        assert uploads.wanted(tx, {upload.id: ("first", first.asked)}) == set()
+        uploads.ask(tx, upload.id)
+        assert uploads.wanted(tx, {upload.id: ("first", first.asked)}) == {upload.id}
+        second = uploads.take(tx, upload.id, "second", life_ms=scenes.HOUR_MS)
+        assert (first.writer, second.writer) == ("first", "second")
+        assert uploads.wanted(tx, {upload.id: ("second", second.asked)}) == set()
+        assert uploads.wanted(tx, {upload.id: ("first", second.asked)}) == {upload.id}
+        with pytest.raises(Conflict):
+            uploads.advance_offset(
+                tx, upload.id, expected=0, received=9, writer="first", life_ms=scenes.HOUR_MS
+            )
+        uploads.let_go(tx, upload.id, "first")
+        assert uploads.get(tx, upload.id).writer == "second"
+        uploads.advance_offset(tx, upload.id, expected=0, received=9, writer="second", life_ms=scenes.HOUR_MS)
+        uploads.let_go(tx, upload.id, "second")
+        assert uploads.get(tx, upload.id).writer is None
+        uploads.end(tx, upload.id, UploadState.CANCELLED, who="account:ann")
+        assert uploads.wanted(tx, {upload.id: ("second", second.asked)}) == {upload.id}
+        with pytest.raises(Gone):
+            uploads.take(tx, upload.id, "third", life_ms=scenes.HOUR_MS)
 
 
 def test_a_streaming_request_keeps_its_session(catalog: Catalog) -> None:

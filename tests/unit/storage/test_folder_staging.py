@@ -183,3 +183,36 @@ def test_closing_waits_for_a_write_under_way(staging: FolderStaging) -> None:
         part.write(b"late")
     with pytest.raises(Cancelled):
         part.sync()
+
+
+def test_who_writes_alone_excludes_everybody(staging: FolderStaging) -> None:
+    """Neither another range nor the sealing goes beside a writer that must be alone, whichever came first."""
+    staging.create("one")
+    one = Staged("one", "a/b")
+    with staging.writing(one, offset=0, alone=True):
+        with pytest.raises(StagingBusy), staging.writing(one, offset=10, alone=True):
+            pass
+        with pytest.raises(StagingBusy), staging.writing(one, offset=10):
+            pass
+        with pytest.raises(StagingBusy), staging.sealed(one):
+            pass
+    with (
+        staging.writing(one, offset=0),
+        pytest.raises(StagingBusy),
+        staging.writing(one, offset=9, alone=True),
+    ):
+        pass
+    with staging.writing(one, offset=10, alone=True):
+        pass
+
+
+def test_what_lies_beyond_the_declared_size_is_cut_off(staging: FolderStaging, store: LocalStore) -> None:
+    """Bytes that were written and never counted do not become part of the object."""
+    staging.create("one")
+    one = Staged("one", "a/b", most=3)
+    with staging.writing(one, offset=0, alone=True) as writer:
+        writer.write(b"123456")
+    with staging.sealed(one) as sealed:
+        assert sealed.size == 3
+        sealed.adopt()
+    assert store.get("a/b") == b"123"

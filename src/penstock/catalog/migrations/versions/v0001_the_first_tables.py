@@ -206,6 +206,8 @@ def upgrade() -> None:
         sa.Column("source_key", sa.String(length=1024), nullable=False),
         sa.Column("transport_data", sa.Text(), nullable=True),
         sa.Column("staged", sa.Text(), server_default="", nullable=False),
+        sa.Column("writer", sa.String(length=26), nullable=True),
+        sa.Column("asked", sa.Integer(), server_default="0", nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
