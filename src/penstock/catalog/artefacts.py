@@ -5,7 +5,7 @@ from sqlalchemy import Connection, select
 from penstock.catalog import garbage, schema
 from penstock.catalog.dialect import insert
 from penstock.catalog.records import ArtefactRecord, load
-from penstock.video import timeline
+from penstock.video import keys, timeline
 
 _ETAG_DIGITS = 32  # of the SHA-256, see video.timeline
 _REPLACED_AFTER_MS = 600_000  # players take the timeline that names the new one within a minute
@@ -17,7 +17,14 @@ def record(tx: Connection, artefact: ArtefactRecord) -> None:
     mine = (table.c.generation_id == artefact.generation_id, table.c.name == artefact.name)
     replaced = tx.execute(select(table.c.key).where(*mine)).scalar_one_or_none()
     if replaced is not None and replaced != artefact.key:
-        garbage.add(tx, "outputs", replaced, reason="artefact_replaced", delay_ms=_REPLACED_AFTER_MS)
+        garbage.add(
+            tx,
+            "outputs",
+            replaced,
+            reason="artefact_replaced",
+            video_id=keys.video_of(replaced),
+            delay_ms=_REPLACED_AFTER_MS,
+        )
     values = {column.name: getattr(artefact, column.name) for column in table.c}
     tx.execute(
         insert(tx, table)

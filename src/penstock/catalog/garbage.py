@@ -45,6 +45,19 @@ def due(tx: Connection, *, limit: int = 100) -> list[Garbage]:
     return [load(Garbage, row) for row in rows]
 
 
+def of_video(tx: Connection, video_id: str) -> list[Garbage]:
+    """Entries of a video's objects in both stores, due or not."""
+    table = schema.garbage.c
+    rows = tx.execute(select(schema.garbage).where(table.video_id == video_id, table.store != "staging"))
+    return [load(Garbage, row) for row in rows]
+
+
+def is_listed(tx: Connection, store: str, prefix: str) -> bool:
+    """Whether there is an entry of exactly this."""
+    table = schema.garbage.c
+    return bool(tx.execute(select(table.id).where(table.store == store, table.prefix == prefix)).first())
+
+
 def postpone(tx: Connection, entry_id: str, delay_ms: int) -> None:
     """Asks to be told again later."""
     table = schema.garbage

@@ -187,14 +187,20 @@ def forget(tx: Connection, generation_id: str) -> set[str]:
     Another generation may refer to the same objects: :func:`referenced_keys` tells what of them is still needed.
     """
     s, t, a = schema.segments, schema.tracks, schema.artefacts
-    prefixes = set(
-        tx.execute(select(s.c.prefix).where(s.c.generation_id == generation_id).distinct()).scalars()
-    )
+    written = prefixes(tx, generation_id)
     whole = set(tx.execute(select(t.c.init_key).where(t.c.generation_id == generation_id)).scalars())
     whole |= set(tx.execute(select(a.c.key).where(a.c.generation_id == generation_id)).scalars())
     for table in (s, t, a):
         tx.execute(table.delete().where(table.c.generation_id == generation_id))
-    return prefixes | {keys.attempt_prefix_of(key) for key in whole if key}
+    return written | {keys.attempt_prefix_of(key) for key in whole if key}
+
+
+def prefixes(tx: Connection, generation_id: str) -> set[str]:
+    """Of the attempts that wrote the recorded segments of a generation."""
+    table = schema.segments.c
+    return set(
+        tx.execute(select(table.prefix).where(table.generation_id == generation_id).distinct()).scalars()
+    )
 
 
 def totals(tx: Connection, generation_id: str) -> dict[str, tuple[int, int]]:

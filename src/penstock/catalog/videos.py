@@ -73,6 +73,14 @@ def get(tx: Connection, video_id: str) -> Video:
     return load(Video, row)
 
 
+def every(tx: Connection, *, after: str = "", limit: int = 1000) -> list[str]:
+    """Ids of all videos there ever were, in the order of their creation, from the one after ``after`` on."""
+    table = schema.videos.c
+    return list(
+        tx.execute(select(table.id).where(table.id > after).order_by(table.id).limit(limit)).scalars()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class VideoFilter:
     """What a list of videos shows."""

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from penstock.catalog import Catalog, CatalogConfig
 from penstock.cli import app
 
 
@@ -13,7 +14,7 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["up"], ["serve"], ["upload"], ["show"], ["doctor"], ["verify"], ["settings"]]
+    "command", [[], ["up"], ["serve"], ["upload"], ["show"], ["doctor"], ["verify"], ["fsck"], ["settings"]]
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     """Help ends well and says how to use it."""
@@ -91,3 +92,28 @@ def test_the_interface_is_printed_and_checked(tmp_path: Path) -> None:
     broken = run("openapi", "--against", str(file))
     assert broken.exit_code == 1
     assert "/api/gone: the path is gone" in broken.stderr
+
+
+def test_fsck_without_records_makes_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A wrong folder is told, not taken for an empty instance."""
+    monkeypatch.setenv("PENSTOCK_DATA", str(tmp_path / "wrong"))
+    result = run("fsck")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "records_missing" in result.stderr
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_fsck_tells_and_removes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Exit status 1 while a fault remains, each with code and remedy, for people and as JSON."""
+    monkeypatch.setenv("PENSTOCK_DATA", str(tmp_path))
+    Catalog.open(CatalogConfig(f"sqlite:///{tmp_path / 'penstock.db'}")).migrate()
+    assert run("fsck").exit_code == 0
+    (tmp_path / "sources" / ".staging" / "01aaaaaaaaaaaaaaaaaaaaaaaa").mkdir()
+    told = run("fsck")
+    assert told.exit_code == 1
+    assert "orphan" in told.stdout
+    assert "--repair" in told.stdout
+    document = json.loads(run("fsck", "--deep", "--json").stdout)
+    assert [each["code"] for each in document["faults"]] == ["orphan"]
+    assert run("fsck", "--repair").exit_code == 0
+    assert run("fsck").stdout.endswith("no fault\n")
