@@ -1,80 +1,130 @@
-"""What Penstock's way of encoding costs beside FFmpeg alone: the same clip, ladder and encoder settings, three ways.
+"""What a video costs through Penstock beside what FFmpeg and another packager take: same clip, ladder, encoder settings.
 
-    python bench/transcode.py                       a clip looped to 20 s, three repeats; two to three minutes on two idle cores
-    python bench/transcode.py --seconds 120 --repeats 5
-    python bench/transcode.py --write               writes docs/benchmarks.md as well
+    python bench/transcode.py                       a trial: 20 s at 720p, once; under three minutes on two cores
+    python bench/transcode.py --full                3 minutes at 720p and at 1080p, three repeats each, and 10 minutes at 720p once
+    python bench/transcode.py --seconds 60 --height 1080 --repeats 3
 
-- *Penstock*: the calls of the ffmpeg room over all chunks, two at a time as on two cores, and the sound; segments hashed and checked.
-- *one command*: one decode, every rung scaled from the source as such commands are usually written, fragmented MP4 for HLS.
-- *one run per rung*: the same, each rung by a process of its own, all started together.
+- *Penstock*: the whole platform as `penstock up` runs it: the file is uploaded over HTTP, and the clock runs from the moment when
+  it is acknowledged until the video is ready: inspected, encoded, every segment durable, checked, published.
+- *one command*: one hand-written FFmpeg command: one decode, every rung scaled from the source, HLS segments.
+- *one run per rung*: the same, each rung and each sound track by a process of its own, all started together.
+- *Shaka Streamer*: see bench/shaka.py.
 
-FFmpeg alone chooses its own threads. CPU seconds are those of the media tools (and of nothing in Python), wall seconds those of
-the whole. Each repeat runs all three, so what disturbs the machine disturbs all; ratios are medians over the repeats.
+All make the same rungs and the same sound tracks with the same FFmpeg and x264 preset. FFmpeg alone chooses its own threads.
+Penstock's media tools run in network namespaces instead of bubblewrap here, because what bubblewrap starts is not counted to
+whoever waits for it, and at no niceness, because the others have none.
 """
 
-import argparse
 import os
-import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from penstock.ffmpeg.config import FfmpegConfig, Isolation  # noqa: E402 - found by the line above
+from bench import page, shaka  # noqa: E402 - found by the line above
+from bench.pairs import FOLDER, Figures, Ledger, Pair, median, ratio, ratios, stamp  # noqa: E402
+from bench.processes import Cpu, Peak, cpu  # noqa: E402
+from bench.up import up  # noqa: E402
+from penstock.ffmpeg.config import FfmpegConfig, Isolation  # noqa: E402
 from penstock.ffmpeg.discovery import discover  # noqa: E402
-from penstock.ffmpeg.encode import encode_audio, encode_chunk  # noqa: E402
-from penstock.ffmpeg.inspect import inspect, scan  # noqa: E402
+from penstock.ffmpeg.inspect import inspect  # noqa: E402
 from penstock.ffmpeg.tools import Tools  # noqa: E402
 from penstock.video.ladder import Rung  # noqa: E402
-from penstock.video.plan import Plan, Settings, chunks, plan, total_frames  # noqa: E402
-from tests.cluster.running import Platform  # noqa: E402
+from penstock.video.plan import Plan, Settings, plan  # noqa: E402
 
 CLIP = ROOT / "tests" / "media" / "bigbuckbunny.mp4"
-PAGE = ROOT / "docs" / "benchmarks.md"
-AT_ONCE = 2  # chunks; what Penstock does on two cores
+CPU_GOAL, WALL_GOAL, REST_GOAL = 1.08, 1.05, 0.02
+OURS, ONE, PER_RUNG, SHAKA = "Penstock", "one command", "one run per rung", "Shaka Streamer"
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Of one way, once."""
+class Case:
+    """One source to be measured with."""
 
-    cpu: float  # seconds, of the media tools
-    wall: float
-    size: int  # bytes written
+    seconds: int
+    height: int
+    repeats: int
+
+    @property
+    def name(self) -> str:
+        """As the tables say it."""
+        length = f"{self.seconds // 60} min" if self.seconds % 60 == 0 else f"{self.seconds} s"
+        return f"{self.height}p, {length}"
 
 
-def looped(tools: Tools, seconds: float, folder: Path) -> Path:
-    """The clip over and over without encoding it again."""
-    path = folder / "source.mp4"
-    _ffmpeg(tools, "-stream_loop", "-1", "-i", str(CLIP), "-t", str(seconds), "-c", "copy", str(path))
+TRIAL = (Case(20, 720, 1),)
+FULL = (Case(180, 720, 3), Case(180, 1080, 3), Case(600, 720, 1))
+
+
+def looped(tools: Tools, case: Case) -> Path:
+    """The clip over and over; where it has to be larger, it is enlarged once before, which nobody's time includes."""
+    FOLDER.mkdir(exist_ok=True)
+    clip = CLIP
+    if case.height != 720:
+        clip = FOLDER / f"clip-{case.height}p.mp4"
+        if not clip.exists():
+            larger = ("-vf", f"scale=-2:{case.height}:flags=lanczos", "-c:v", "libx264", "-crf", "16")
+            ffmpeg(tools, "-i", str(CLIP), *larger, "-c:a", "copy", str(clip))
+    path = FOLDER / f"source-{case.height}p-{case.seconds}s.mp4"
+    if not path.exists():
+        ffmpeg(tools, "-stream_loop", "-1", "-i", str(clip), "-t", str(case.seconds), "-c", "copy", str(path))  # fmt: skip
     return path
 
 
-def penstock(tools: Tools, source: Path, folder: Path) -> None:
-    """Look, plan, scan, encode every chunk and every audio track."""
-    made = planned(tools, source)
-    cut = chunks(made, scan(tools, source, made))
-    with ThreadPoolExecutor(AT_ONCE) as slots, ThreadPoolExecutor(len(made.audio) or 1) as beside:
-        sounds = [
-            beside.submit(encode_audio, tools, source, made, track, folder / track.name)
-            for track in made.audio
-        ]
-        pictures = [
-            slots.submit(encode_chunk, tools, source, made, chunk, folder / str(chunk.index)) for chunk in cut
-        ]
-        for sound in sounds:
-            sound.result()
-        for picture in pictures:
-            picture.result()
+def penstock(source: Path) -> Figures:
+    """Through the whole platform. CPU: of everything from the first byte of the upload on, but not of starting up."""
+    with up({"FFMPEG_ISOLATION": "namespace", "FFMPEG_NICE": "0"}) as platform:
+        assert platform.process is not None
+        services = {each: platform.pids(each)[-1] for each in ("web", "processing")}
+        pids = {"supervisor": platform.process.pid, **services}
+        before = {each: cpu(pid) for each, pid in pids.items()}
+        with platform.client() as client, Peak([platform.process.pid]) as peak:
+            uploaded = client.upload(source)
+            client.wait(uploaded.id)
+            video = client.video(uploaded.id)
+        took = {each: cpu(pid) - before[each] for each, pid in pids.items()}
+        size = _size(platform.data / "outputs")
+    assert video.ready_at is not None
+    assert video.uploaded_at is not None
+    assert video.playable_at is not None
+    ready, playable = (
+        (moment - video.uploaded_at).total_seconds() for moment in (video.ready_at, video.playable_at)
+    )
+    return _ours(took, ready, playable, peak.bytes, size)
+
+
+def _ours(took: Mapping[str, Cpu], wall: float, playable: float, peak: int, size: int) -> Figures:
+    tools = took["processing"].children
+    rest = sum(each.own for each in took.values())
+    return {
+        "cpu": tools + rest,
+        "rest": rest,
+        **{f"rest of {each}": of.own for each, of in took.items()},
+        "wall": wall,
+        "playable": playable,
+        "peak": peak / 1e6,
+        "size": size / 1e6,
+    }
+
+
+def alone(way: Callable[[Path], None]) -> Figures:
+    """What one run of a way into a fresh folder takes."""
+    with TemporaryDirectory() as name, Peak([os.getpid()], without=os.getpid()) as peak:
+        folder = Path(name).resolve()
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        way(folder)
+        wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return {"cpu": taken, "wall": wall, "peak": peak.bytes / 1e6, "size": _size(folder) / 1e6}
 
 
 def one_command(
@@ -88,20 +138,20 @@ def one_command(
     arguments = ["-filter_complex", ";".join(graph)]
     for n, rung in enumerate(rungs):
         arguments += ["-map", f"[v{n}]", *_x264(made, rung), *_hls(folder, rung.name, seconds)]
-    _ffmpeg(tools, "-i", str(source), *arguments, *_sound(folder, seconds))
+    for sound in _sounds(made, folder, seconds):
+        arguments += sound
+    ffmpeg(tools, "-i", str(source), *arguments)
 
 
 def per_rung(tools: Tools, source: Path, made: Plan, folder: Path) -> None:
-    """A process for each rung, and one for the sound."""
+    """A process for each rung and each sound track."""
     commands = [
         ["-map", "0:v", "-vf", f"scale={rung.width}:{rung.height}", *_x264(made, rung), *_hls(folder, rung.name, None)]
         for rung in made.rungs
     ]  # fmt: skip
-    with ThreadPoolExecutor(len(commands) + 1) as pool:
-        for done in [
-            pool.submit(_ffmpeg, tools, "-i", str(source), *command)
-            for command in [*commands, _sound(folder, None)]
-        ]:
+    commands += _sounds(made, folder, None)
+    with ThreadPoolExecutor(len(commands)) as pool:
+        for done in [pool.submit(ffmpeg, tools, "-i", str(source), *command) for command in commands]:
             done.result()
 
 
@@ -110,34 +160,32 @@ def planned(tools: Tools, source: Path) -> Plan:
     return plan(inspect(tools, source), replace(Settings(), fingerprint=tools.fingerprint))
 
 
-def cost(way: Callable[[Path], None]) -> Cost:
-    """What one run of ``way`` into a fresh folder takes."""
+def bitrates(tools: Tools, source: Path, made: Plan) -> dict[str, int]:
+    """What each rung of the one command took on the first ten seconds, in bit/s: the goal for encoders that need one."""
     with TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        way(folder)
-        wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in {".m4s", ".mp4"})
-        return Cost(cpu, wall, size)
+        one_command(tools, source, made, folder, seconds=10)
+        return {rung.name: _size(folder / rung.name) * 8 // 10 for rung in made.rungs}
 
 
-def playable(tools: Tools, source: Path, made: Plan) -> tuple[float, float]:
-    """Seconds until a viewer could begin: after the upload through the whole platform; after a run on one segment only."""
-    with TemporaryDirectory() as name:
-        up = Platform(Path(name).resolve() / "data").start()
-        try:
-            with up.client() as client:
-                uploaded = client.upload(source)
-                client.wait(uploaded.id)
-                video = client.video(uploaded.id)
-        finally:
-            up.stop()
-    assert video.playable_at is not None
-    assert video.uploaded_at is not None
-    segment = float((made.grid.segment_frames / made.grid.rate) if made.grid else 4)
-    alone = cost(lambda folder: one_command(tools, source, made, folder, seconds=segment))
-    return (video.playable_at - video.uploaded_at).total_seconds(), alone.wall
+def measure(tools: Tools, case: Case, ledger: Ledger, options: page.Asked) -> list[Pair]:
+    """The repeats of a case."""
+    if options.report:
+        return ledger.pairs(case.name)
+    if options.afresh:
+        ledger.forget(case.name)
+    if len(ledger.pairs(case.name)) < case.repeats:
+        source = looped(tools, case)
+        made = planned(tools, source)
+        rates = bitrates(tools, source, made)
+        contenders = {
+            OURS: partial(penstock, source),
+            ONE: partial(alone, partial(one_command, tools, source, made)),
+            PER_RUNG: partial(alone, partial(per_rung, tools, source, made)),
+            SHAKA: partial(alone, partial(shaka.run, tools, source, made, rates)),
+        }
+        ledger.run(case.name, contenders, case.repeats)
+    return ledger.pairs(case.name)
 
 
 def _x264(made: Plan, rung: Rung) -> list[str]:
@@ -160,103 +208,122 @@ def _hls(folder: Path, name: str, seconds: float | None) -> list[str]:
     ]
 
 
-def _sound(folder: Path, seconds: float | None) -> list[str]:
-    return ["-map", "0:a", "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000", *_hls(folder, "audio", seconds)]  # fmt: skip
+def _sounds(made: Plan, folder: Path, seconds: float | None) -> list[list[str]]:
+    return [
+        [
+            *("-map", f"0:{track.stream}", "-c:a", "aac", "-b:a", str(track.bitrate), "-ac", str(track.channels)),
+            *("-ar", str(track.sample_rate), *_hls(folder, track.name, seconds)),
+        ]
+        for track in made.audio
+    ]  # fmt: skip
 
 
-def _ffmpeg(tools: Tools, *arguments: str) -> None:
+def ffmpeg(tools: Tools, *arguments: str) -> None:
+    """Runs it to its end. Raises CalledProcessError where it fails."""
     subprocess.run([tools.ffmpeg, "-nostdin", "-v", "error", *arguments], check=True)
 
 
-def main() -> int:
-    """Measure, print, and write the page where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of the looped clip (default 20)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each way (default 3)")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
-    asked = parser.parse_args()
-    # Without bubblewrap: the CPU seconds of what it starts are not counted to whoever waits for it. At nobody's cost: on a
-    # busy machine the service's encodes step back for others, which FFmpeg alone does not.
-    tools = discover(FfmpegConfig(isolation=Isolation.NONE, nice=0))
-    load = os.getloadavg()[0]
-    with TemporaryDirectory() as name:
-        source = looped(tools, asked.seconds, Path(name).resolve())
-        made = planned(tools, source)
-        frames = total_frames(made, scan(tools, source, made))
-        ways: dict[str, Callable[[Path], None]] = {
-            "Penstock": lambda folder: penstock(tools, source, folder),
-            "one command": lambda folder: one_command(tools, source, made, folder),
-            "one run per rung": lambda folder: per_rung(tools, source, made, folder),
-        }
-        runs = [{label: cost(way) for label, way in ways.items()} for _ in range(asked.repeats)]
-        first, alone = playable(tools, source, made)
-    text = report(tools, made, frames, asked.seconds, load, runs) + (
-        f"\nUntil a viewer can begin: **{first:.1f} s** after the upload through the whole platform (inspected, planned, encoded in "
-        f"every rung, stored durably, published), against {alone:.1f} s of the one command on the first segment alone, of which "
-        "nobody knows yet where it lies. Each from one run.\n"
-    )
-    print(text)
-    if asked.write:
-        command = f"python bench/transcode.py --seconds {asked.seconds:g} --repeats {asked.repeats}"
-        PAGE.write_text(f"{HEAD}\n{text}\nFrom `{command} --write`, written by the program itself.\n")
-    return 0
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in {".m4s", ".mp4"})
 
 
-HEAD = """\
-# Benchmarks
+def report(tools: Tools, measured: Mapping[Case, list[Pair]], command: str) -> str:
+    """The section of the page."""
+    lines = [HEAD]
+    lines += [
+        "| source | Penstock against | CPU | from to | wall | from to | peak memory |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for case, pairs in measured.items():
+        for other in (ONE, PER_RUNG, SHAKA):
+            cells = [f"{case.name}, {len(pairs)} of it", other]
+            for what in ("cpu", "wall"):
+                every = ratios(pairs, OURS, other, what)
+                cells += [f"{ratio(pairs, OURS, other, what):.2f}", f"{every[0]:.2f} to {every[-1]:.2f}"]
+            cells.append(f"{ratio(pairs, OURS, other, 'peak'):.2f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "| source | way | CPU s | wall s | peak memory MB | MB made |", "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
+    for case, pairs in measured.items():
+        for name in (OURS, ONE, PER_RUNG, SHAKA):
+            figures = [f"{median(pairs, name, what):.{digits}f}" for what, digits in (("cpu", 1), ("wall", 1), ("peak", 0), ("size", 1))]  # fmt: skip
+            lines.append(f"| {case.name} | {name} | {' | '.join(figures)} |")
+    lines += ["", *_goals(measured), ""]
+    pairs = [pair for each in measured.values() for pair in each]
+    return "\n".join([*lines, page.origin(pairs, command, f"FFmpeg {tools.version}, Shaka Streamer {shaka.VERSION}")])  # fmt: skip
 
-What was measured, on what, and how to repeat it. `make bench` runs every program of `bench/`; each runs by itself as well.
-Figures of membership are in [membership](membership.md).
 
-## Encoding, beside FFmpeg alone
+def _goals(measured: Mapping[Case, list[Pair]]) -> list[str]:
+    lines = ["| goal | " + " | ".join(case.name for case in measured) + " |"]
+    lines.append("| --- |" + " --- |" * len(measured))
+    rows: list[tuple[str, Callable[[list[Pair]], str]]] = [
+        (f"CPU at most {CPU_GOAL} of one command's", partial(_against, what="cpu", goal=CPU_GOAL)),
+        (f"wall clock at most {WALL_GOAL} of one command's", partial(_against, what="wall", goal=WALL_GOAL)),
+        ("less of both than one run per rung", partial(_less, other=PER_RUNG)),
+        ("less of both than Shaka Streamer", partial(_less, other=SHAKA)),
+        (f"all that is not FFmpeg at most {REST_GOAL:.0%} of the CPU", _rest),
+    ]
+    return lines + [f"| {text} | {' | '.join(say(each) for each in measured.values())} |" for text, say in rows]  # fmt: skip
 
-The same clip, ladder and encoder settings three ways: Penstock's chunks and sound as the service encodes them (hashed and checked);
-one hand-written FFmpeg command with every rung scaled from the source; one FFmpeg run per rung, all at once. FFmpeg alone chooses its
-own threads. Every repeat runs all three, so what else the machine does disturbs all; ratios are medians over the repeats.
-CPU seconds are those of the media tools. Below 1: Penstock needs less. Its encodes run at the niceness of the others here; in
-service, all but first chunks step back for whatever else the machine does (`PENSTOCK_FFMPEG_NICE`).
+
+def _against(pairs: list[Pair], what: str, goal: float) -> str:
+    value = ratio(pairs, OURS, ONE, what)
+    return f"{value:.2f}: {page.verdict(value, goal)}"
+
+
+def _less(pairs: list[Pair], other: str) -> str:
+    worst = max(ratio(pairs, OURS, other, what) for what in ("cpu", "wall"))
+    return page.verdict(worst, 1.0)
+
+
+def _rest(pairs: list[Pair]) -> str:
+    shares = sorted(pair.figures[OURS]["rest"] / pair.figures[OURS]["cpu"] for pair in pairs)
+    share = shares[len(shares) // 2]
+    return f"{share:.1%}: {page.verdict(share, REST_GOAL)}"
+
+
+HEAD = f"""\
+## Encoding, beside FFmpeg and another packager
+
+The same source, rungs, sound tracks, FFmpeg and x264 preset, four ways:
+
+* **Penstock**, the whole platform: uploaded over HTTP; wall-clock time from the acknowledged upload until the video is ready (inspected,
+  encoded, every segment synced to the disk and hashed, checked, published), CPU of all its processes and their tools. Its tools run in network namespaces
+  instead of bubblewrap (whose children nobody is charged for) and at no added niceness.
+* **one command**: one hand-written FFmpeg command that decodes once, scales every rung from the source and writes HLS segments.
+* **one run per rung**: the same with a process for each rung and each sound track, all started together.
+* **Shaka Streamer** from PyPI with the same FFmpeg. It has no setting for x264's preset and says `slow`; here it gets Penstock's, which favours it. Average bit rates
+  (those of the one command), one keyframe per segment and the profile `main` below 720p are its own.
+
+Every repeat runs all four, the order turning; ratios are medians of the ratio within each repeat, below 1 Penstock needs less. Memory is
+the largest sum over all processes (PSS, seen four times a second). The source is a real clip of five seconds ({CLIP.name}) looped without encoding it
+again; a loop repeats its pictures, so sizes say little. Where it is 1080p, the clip was enlarged before. Penstock's chunks
+restart the encoder every 16 s; the others never do.
 """
 
 
-def report(
-    tools: Tools, made: Plan, frames: int, seconds: float, load: float, runs: list[dict[str, Cost]]
-) -> str:
-    """The tables, with what they were made on."""
-    ladder = ", ".join(f"{rung.name} {rung.width}x{rung.height}" for rung in made.rungs)
-    lines = [
-        f"A clip of five seconds looped to {seconds:g} s ({CLIP.name}, {frames} frames; a loop repeats its pictures, so sizes say little); "
-        f"{ladder}; H.264 {made.preset}, sound AAC. FFmpeg {tools.version}, Python {platform.python_version()}, {_processor()}, "
-        f"{os.cpu_count()} processors, {platform.system()} {platform.release()}; load {load:.1f} before the first run"
-        + (", that is: busy with other work, which stretches wall-clock times.\n" if load > 1 else ".\n"),
-        "| way | CPU s | wall s | MB |",
-        "| --- | --- | --- | --- |",
-    ]
-    for label in runs[0]:
-        own = [run[label] for run in runs]
-        lines.append(
-            f"| {label} | {_median(own, 'cpu'):.1f} | {_median(own, 'wall'):.1f} | {_median(own, 'size') / 1e6:.2f} |"
-        )
-    lines += ["", "| Penstock against | CPU | wall | from to, CPU |", "| --- | --- | --- | --- |"]
-    for label in list(runs[0])[1:]:
-        cpu = sorted(run["Penstock"].cpu / run[label].cpu for run in runs)
-        wall = statistics.median(run["Penstock"].wall / run[label].wall for run in runs)
-        lines.append(
-            f"| {label} | {statistics.median(cpu):.2f} | {wall:.2f} | {cpu[0]:.2f} to {cpu[-1]:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _median(costs: list[Cost], what: str) -> float:
-    return float(statistics.median(getattr(cost, what) for cost in costs))
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def main() -> int:
+    """Measure, print, and write the section where asked."""
+    parser = page.arguments(__doc__)
+    parser.add_argument("--seconds", type=int, help="length of the looped clip")
+    parser.add_argument("--height", type=int, default=720, help="of the source (default 720)")
+    parser.add_argument("--repeats", type=int, default=1, help="with --seconds: runs of each way (default 1)")
+    parsed = parser.parse_args()
+    options = page.asked(parsed)
+    cases = FULL if options.full else TRIAL
+    if parsed.seconds:
+        cases = (Case(parsed.seconds, parsed.height, parsed.repeats),)
+    shaka.install()
+    tools = discover(FfmpegConfig(isolation=Isolation.NONE, nice=0))
+    ledger = Ledger(FOLDER / "transcode.jsonl", stamp(("ffmpeg", "processing", "video", "catalog", "storage"), tools.fingerprint))  # fmt: skip
+    measured = {}
+    for case in cases:
+        if pairs := measure(tools, case, ledger, options):
+            measured[case] = pairs
+    if not measured:
+        print("Nothing was measured with this code and these tools.", file=sys.stderr)
+        return 1
+    page.tell("transcode", report(tools, measured, page.command()), options)
+    return 0
 
 
 if __name__ == "__main__":
