@@ -15,15 +15,15 @@ def test_nothing_needs_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     settings = Settings.load()
     assert not settings.is_public
     assert settings.database == f"sqlite:///{tmp_path}/data/penstock.db"
-    assert settings.sources == f"file://{tmp_path}/data/sources"
-    assert settings.outputs == f"file://{tmp_path}/data/outputs"
+    assert settings.sources.url == f"file://{tmp_path}/data/sources"
+    assert settings.outputs.url == f"file://{tmp_path}/data/outputs"
     assert settings.processing.run_folder == tmp_path / "data" / "run"
     assert settings.access.keyring_path == tmp_path / "data" / "keyring.json"
 
 
 def test_a_folder_with_odd_characters_becomes_a_url(tmp_path: Path) -> None:
     """A blank or a percent sign in a path survives the way through a URL."""
-    assert Settings.load(data=tmp_path / "my data 100%").sources.endswith("/my%20data%20100%25/sources")
+    assert Settings.load(data=tmp_path / "my data 100%").sources.url.endswith("/my%20data%20100%25/sources")
 
 
 def test_the_environment_sets_and_an_option_comes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 _SECRETIVE = ("DATABASE_URL", "_KEY")
+_SECRET = ("_SECRET_ACCESS_KEY", "_SESSION_TOKEN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,8 @@ def _shown(variable: str, value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:g}"
+    if variable.endswith(_SECRET):
+        return "***"
     if variable.endswith(_SECRETIVE):
         return re.sub(r"(?<=://)[^@]*(?=@)|^pst_.*", "***", str(value))
     return str(value)

@@ -19,9 +19,19 @@ from penstock.video.errors import PenstockError
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
+    from penstock.storage.s3_access import StoreConfig
 
 commands = typer.Typer()
 
+_REMEDIES = {
+    "storage_denied": "Check PENSTOCK_SOURCES_ACCESS_KEY_ID and its secret (or AWS_*), the region, this machine's clock, and that "
+    "the key may list, read, write and delete in the bucket.",
+    "bucket_missing": "Make the bucket, or correct its name; a store that is not Amazon's needs PENSTOCK_SOURCES_ENDPOINT too.",
+    "storage_full": "Free some room, or raise the quota.",
+    "storage_unsuitable": "Use a store that answers ranged requests.",
+    "storage_unavailable": "Check that the address answers from this machine (PENSTOCK_SOURCES_ENDPOINT, network, TLS), the "
+    "folder's permissions, and the room that is left.",
+}
 _LEAST_SQLITE = (3, 35, 0)  # RETURNING
 
 
@@ -45,20 +55,22 @@ class Finding:
 
 @commands.command(
     rich_help_panel="Running it",
-    epilog=examples("penstock doctor", "penstock doctor --storage file:///mnt/videos"),
+    epilog=examples("penstock doctor", "penstock doctor --storage s3://my-bucket/videos"),
 )
 @reporting
 def doctor(
     data: Data = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="Try this store out instead: write, read, list and delete an object of its own."),
+        typer.Option(
+            help="Try this store out instead (s3://bucket/prefix or file:///folder): write, read, list and delete objects of its own."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check tools, codecs, isolation, port, disk, database and stores; exit 1 where something must be done."""
     findings: list[Finding] = []
-    for finding in _exercise(storage) if storage else examine(data):
+    for finding in _try_out(data, storage) if storage else examine(data):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -147,23 +159,32 @@ def _database(settings: "Settings") -> Iterator[Finding]:
 
 
 def _stores(settings: "Settings") -> Iterator[Finding]:
-    for name, url, default in (
-        ("sources", settings.sources, settings.sources_url is None),
-        ("outputs", settings.outputs, settings.outputs_url is None),
-    ):
-        if default and not (settings.folder / name).exists():
+    for name, store in (("sources", settings.sources), ("outputs", settings.outputs)):
+        if store.url == (settings.folder / name).as_uri() and not (settings.folder / name).exists():
             yield Finding(f"store of {name}", Verdict.OK, "none yet; the first start makes it")
             continue
-        failed = next((found for found in _exercise(url) if found.verdict is Verdict.FAULT), None)
+        failed = next((found for found in _exercise(store) if found.verdict is Verdict.FAULT), None)
         yield failed or Finding(f"store of {name}", Verdict.OK, "written, read, listed and deleted")
 
 
-def _exercise(url: str) -> Iterator[Finding]:
-    from penstock.storage.exercise import exercise
-    from penstock.storage.open import open_store
+def _try_out(data: Path | None, url: str) -> Iterator[Finding]:
+    from penstock.settings import Settings
 
     try:
-        store = open_store(url)
+        config = Settings.load(data=data).store(url)
+    except PenstockError as error:
+        yield Finding("settings", Verdict.FAULT, error.detail, "Correct the variable that it names.")
+        return
+    yield from _exercise(config)
+
+
+def _exercise(config: "StoreConfig") -> Iterator[Finding]:
+    from penstock.storage.exercise import exercise
+    from penstock.storage.open import open_store
+    from penstock.storage.s3_access import Pace
+
+    try:
+        store = open_store(config, Pace.WORK)
     except PenstockError as error:
         yield Finding("storage", Verdict.FAULT, error.detail, "Correct the URL.")
         return
@@ -172,7 +193,7 @@ def _exercise(url: str) -> Iterator[Finding]:
         if step.error is None:
             yield Finding(subject, Verdict.OK, f"{step.seconds * 1000:.0f} ms")
         else:
-            remedy = "Check the folder's or bucket's permissions, its address, and the room that is left."
+            remedy = _REMEDIES.get(step.error.code, _REMEDIES["storage_unavailable"])
             yield Finding(subject, Verdict.FAULT, f"{step.error.code}: {step.error.detail}", remedy)
 
 

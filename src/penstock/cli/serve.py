@@ -23,6 +23,12 @@ Bind = Annotated[
 Port = Annotated[
     int | None, typer.Option(help="Port to listen on (PENSTOCK_PORT; default 8800; 0: any free one).")
 ]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Where objects are kept (PENSTOCK_STORAGE; default the data folder): s3://bucket/prefix or file:///folder."
+    ),
+]
 
 serve = typer.Typer(
     help="Start one service alone, as on a machine of many. Paths and settings are those of 'penstock up'.",
@@ -33,10 +39,14 @@ commands.add_typer(serve, name="serve", rich_help_panel="Running it")
 
 @commands.command(
     rich_help_panel="Running it",
-    epilog=examples("penstock up", "penstock up --data /srv/penstock --bind 0.0.0.0 --port 9000"),
+    epilog=examples(
+        "penstock up",
+        "penstock up --data /srv/penstock --bind 0.0.0.0 --port 9000",
+        "penstock up --storage s3://my-bucket/videos",
+    ),
 )
 @reporting
-def up(data: Data = None, bind: Bind = None, port: Port = None) -> None:
+def up(data: Data = None, bind: Bind = None, port: Port = None, storage: Storage = None) -> None:
     """Start everything on this machine: one port, one folder, nothing to install beside it.
 
     Prints the address and where the administrator's API key lies. Ctrl-C ends it; uploads in flight get some seconds.
@@ -44,8 +54,8 @@ def up(data: Data = None, bind: Bind = None, port: Port = None) -> None:
     from penstock.settings import Settings
     from penstock.wiring import platform
 
-    settings = Settings.load(data=data, bind=bind, port=port)
-    given = {"data": settings.folder, "bind": bind, "port": port}
+    settings = Settings.load(data=data, bind=bind, port=port, storage=storage)
+    given = {"data": settings.folder, "bind": bind, "port": port, "storage": storage}
     status = platform.run(settings, settings.environment(**given), announce=_announce)
     if status:
         report(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from penstock.cli.verification import Finding
     from penstock.client.models import Video
     from penstock.settings import Settings
+    from penstock.storage.store import ObjectStore
 
 commands = typer.Typer()
 
@@ -56,22 +57,31 @@ def _findings(settings: "Settings", video: "Video", history: list[dict[str, Any]
     from penstock.cli.verification import Finding
     from penstock.ffmpeg.discovery import discover
     from penstock.storage.open import open_store
+    from penstock.storage.s3_access import Pace
     from penstock.video import keys
 
     assert video.playback is not None
     generation_id = urlsplit(video.playback.hls).path.split("/")[-2]
-    outputs, sources = open_store(settings.outputs), open_store(settings.sources)
+    outputs, sources = (open_store(each, Pace.WORK) for each in (settings.outputs, settings.sources))
     tools = discover(settings.ffmpeg)
     published = verification.published(outputs, video.id, generation_id)
     with TemporaryDirectory(prefix="penstock-verify-") as scratch:
         yield from verification.examine(published, outputs, tools, Path(scratch))
         found = next(iter(sources.list(keys.video_prefix(video.id))), None)
-        source = None if found is None else sources.local_path(found.key)
-        if source is None:
-            yield Finding("source", None, "not here any more, or not on this machine: not compared")
+        if found is None:
+            yield Finding("source", None, "not there any more: not compared")
             return
+        source = sources.local_path(found.key) or _copied(sources, found.key, Path(scratch) / "source")
         yield _source_digest(source, history)
         yield from verification.compare(published, source, tools, settings.planning)
+
+
+def _copied(sources: "ObjectStore", key: str, path: Path) -> Path:
+    """A source that lies in a bucket, as a file."""
+    with path.open("wb") as file:
+        for piece in sources.stream(key):
+            file.write(piece)
+    return path
 
 
 def _source_digest(source: Path, history: list[dict[str, Any]]) -> "Finding":

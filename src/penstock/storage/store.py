@@ -49,10 +49,11 @@ class ObjectStore(Protocol):
     Raises :class:`ObjectMissing`, :class:`KeyMalformed`, ``StorageFull`` and ``StorageUnavailable``.
     """
 
-    def put(self, key: str, data: Payload) -> ObjectInfo:
-        """Store ``data``, replacing what was there in one step; durable when it returns.
+    def put(self, key: str, data: Payload) -> int:
+        """Store ``data``, replacing what was there; durable when it returns the number of bytes.
 
-        When it raises, the key is as it was before or, where only the last confirmation failed, holds all of ``data``.
+        A new object appears in one step. A replaced one need not: not every bucket's reader is spared a mixture, so keys
+        are written once. When it raises, the key is as it was before or, where only the last confirmation failed, holds all of ``data``.
         """
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
@@ -79,9 +80,14 @@ class ObjectStore(Protocol):
 
 def check_key(key: str) -> str:
     """``key`` itself. Raises :class:`KeyMalformed` unless it is a relative path of plain names."""
-    if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
+    if not is_key(key):
         raise KeyMalformed("An object key does not follow the key layout.")
     return key
+
+
+def is_key(text: str) -> bool:
+    """Whether ``text`` is a relative path of plain names."""
+    return len(text) <= _LONGEST_KEY and bool(_KEY.fullmatch(text))
 
 
 def is_name(text: str) -> bool:

@@ -10,10 +10,35 @@ from penstock.video.errors import PermanentError
 _VERSION_DIGITS = 8
 _SEGMENT_DIGITS = 8
 
+STAGING = "staging/"
+"""In the sources store: everything of unfinished uploads. No video id is spelled so."""
+
 
 def source(video_id: str, upload_id: str) -> str:
     """In the sources store: the original bytes of a video, as one upload session brought them."""
     return f"{video_id}/source.{upload_id}"
+
+
+def source_upload(key: str) -> str | None:
+    """The upload session that a :func:`source` key names; None for any other key."""
+    video_id, _, name = key.partition("/")
+    stem, _, upload_id = name.partition(".")
+    return upload_id if video_id and stem == "source" and upload_id and "/" not in upload_id else None
+
+
+def staging_prefix(upload_id: str) -> str:
+    """In the sources store: what a bucket must keep of an unfinished upload besides the parts of its multipart upload."""
+    return f"{STAGING}{upload_id}/"
+
+
+def staged_tail(upload_id: str, end: int, nonce: str) -> str:
+    """The last bytes of an unfinished upload, up to byte ``end``, that are too few for a part. Ends sort as they rise."""
+    return f"{staging_prefix(upload_id)}{end:016d}.{nonce}"
+
+
+def staged_upload(key: str) -> str | None:
+    """The upload session that a :func:`staged_tail` belongs to; None for any other key."""
+    return key.split("/")[1] if key.startswith(STAGING) and key.count("/") > 1 else None
 
 
 def video_prefix(video_id: str) -> str:

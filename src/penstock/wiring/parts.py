@@ -7,18 +7,18 @@ from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog
 from penstock.processing.dispatch.doorbell import Doorbell
 from penstock.settings import Settings
-from penstock.storage.folder_staging import FolderStaging
-from penstock.storage.local import LocalStore
-from penstock.storage.open import open_store
+from penstock.storage.open import open_staging, open_store
+from penstock.storage.s3_access import Pace
 from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
-from penstock.video.errors import ConfigurationError
 
 
 class Parts:
     """Shared by all services of a process. Making it touches nothing; :meth:`close` lets go of what was used."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, pace: Pace = Pace.WORK) -> None:
+        """``pace``: for whom the outputs are read."""
+        self._pace = pace
         self.settings = settings
         self._closers: list[Callable[[], None]] = []
 
@@ -32,21 +32,17 @@ class Parts:
     @cached_property
     def sources(self) -> ObjectStore:
         """Originals."""
-        return open_store(self.settings.sources)
+        return open_store(self.settings.sources, Pace.WORK)
 
     @cached_property
     def outputs(self) -> ObjectStore:
         """What is played."""
-        return open_store(self.settings.outputs)
+        return open_store(self.settings.outputs, self._pace)
 
     @cached_property
     def staging(self) -> Staging:
-        """Where uploads lie until they are whole: beside the sources, so that becoming one is a rename."""
-        if not isinstance(self.sources, LocalStore):
-            raise ConfigurationError(
-                "The upload service keeps sources in a folder; set PENSTOCK_SOURCES_URL to file:///..."
-            )
-        return FolderStaging(self.sources)
+        """Where uploads lie until they are whole: beside the sources, so that becoming one needs no copy."""
+        return open_staging(self.sources)
 
     @cached_property
     def keyring(self) -> Keyring:

@@ -39,6 +39,7 @@ def run(
     Raises :class:`penstock.video.errors.PenstockError` where it cannot start.
     """
     # Imported here and below: the parent of all processes reads this file too, and starts none of the services.
+    from penstock.storage.s3_access import Pace
     from penstock.wiring import first_start
     from penstock.wiring.parts import Parts
 
@@ -50,7 +51,8 @@ def run(
     _describe(service, settings)
     try:
         first_start.make_folders(settings)
-        with closing(Parts(settings)) as parts:
+        pace = Pace.WORK if service == "processing" else Pace.PLAYBACK
+        with closing(Parts(settings, pace=pace)) as parts:
             if service == "processing":
                 _run_processing(parts, on_ready)
             else:

@@ -7,7 +7,7 @@ from penstock.catalog import generations, schema, videos
 from penstock.catalog.words import TaskKind
 from penstock.processing.publisher import Publisher
 from penstock.storage.local import LocalStore
-from penstock.storage.store import ObjectInfo, Payload
+from penstock.storage.store import Payload
 from penstock.video import keys
 from penstock.video.errors import StorageUnavailable
 from penstock.video.lifecycle import VideoState
@@ -123,7 +123,7 @@ def test_a_version_holds_what_every_track_has(workshop: Workshop, room: Room, vi
 class Failing(LocalStore):
     """A store that refuses to be written to."""
 
-    def put(self, key: str, data: Payload) -> ObjectInfo:
+    def put(self, key: str, data: Payload) -> int:
         """Refuses."""
         raise StorageUnavailable("No answer.")
 

@@ -2,12 +2,15 @@ import os
 import stat
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from penstock.storage.local import LocalStore
 from penstock.storage.open import open_store
+from penstock.storage.s3_access import Pace, StoreConfig
+from penstock.storage.store import CHUNK
 from penstock.video.errors import ConfigurationError, PermanentError, StorageUnavailable
 
 
@@ -112,16 +115,46 @@ def test_a_key_is_no_folder_of_another(root: Path) -> None:
 
 def test_a_url_opens_the_folder(tmp_path: Path) -> None:
     """A file URL names an absolute folder, percent-encoded where it must be."""
-    store = open_store((tmp_path / "with space").as_uri())
+    store = open_store(StoreConfig((tmp_path / "with space").as_uri()), Pace.WORK)
     store.put("a", b"x")
     assert (tmp_path / "with space" / "a").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize(
-    "url", ["", "/data", "ftp://host/x", "file:relative", "file://host/data", "file:///data?x=1"]
+    "url",
+    [
+        "",
+        "/data",
+        "ftp://host/x",
+        "file:relative",
+        "file://host/data",
+        "file:///data?x=1",
+        "s3://",
+        "s3://b",
+        "s3://bucket/../x",
+        "s3://bucket?x=1",
+        "s3://key:secret@bucket/",
+    ],
 )
 def test_other_urls_are_refused(url: str) -> None:
     """A storage URL of another form stops the start with a configuration error."""
     with pytest.raises(ConfigurationError) as caught:
-        open_store(url)
+        open_store(StoreConfig(url), Pace.WORK)
     assert caught.value.code == "storage_url_invalid"
+
+
+def test_a_second_put_replaces_in_one_step(tmp_path: Path) -> None:
+    """While one key is written over and over, a reader sees one of the whole objects, never a mixture."""
+    store = LocalStore(tmp_path / "store")
+    values = [bytes([byte]) * (CHUNK + byte) for byte in range(1, 9)]
+    store.put("k", values[0])
+
+    def read(_: int) -> bool:
+        return store.get("k") in values
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = pool.map(read, range(40))
+        for value in values:
+            store.put("k", value)
+        assert all(seen)
+    assert store.get("k") == values[-1]

@@ -1,0 +1,3 @@
+from tests.servers.stores import ministack, rclone, s3_server
+
+__all__ = ["ministack", "rclone", "s3_server"]

@@ -1,0 +1,139 @@
+"""Two real S3 servers for tests, on loopback ports of their own: what works only on one of them is not relied upon.
+
+``ministack`` verifies signatures, pre-signed ones too; ``rclone serve s3`` is a gateway over a folder. Both come with the
+development environment. Each ends with the block that started it, or with the process.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import httpx
+
+from penstock.storage.s3_access import StoreConfig, multipart_client
+
+_PROGRAMS = Path(sys.executable).parent
+_START_TIMEOUT_S = 120  # a loaded machine; usually two seconds
+KEY, SECRET = "penstocktests", "not-a-secret-outside-of-tests"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """One running server."""
+
+    kind: str
+    endpoint: str
+    pid: int
+
+    def config(self, url: str) -> StoreConfig:
+        """What opens a store on it."""
+        return StoreConfig(
+            url, endpoint=self.endpoint, region="us-east-1", access_key_id=KEY, secret_access_key=SECRET
+        )
+
+    def bucket(self) -> str:
+        """Makes a new bucket; returns its name."""
+        name = f"bucket-{secrets.token_hex(6)}"
+        multipart_client(self.config(f"s3://{name}")).create_bucket(Bucket=name)
+        return name
+
+    def new(self) -> StoreConfig:
+        """An empty store: a new prefix in a bucket that others use too."""
+        return self.config(f"s3://{self._shared}/some/prefix-{secrets.token_hex(6)}")
+
+    @cached_property
+    def _shared(self) -> str:
+        return self.bucket()
+
+    def behind(self, endpoint: str) -> "S3Server":
+        """The same server by way of a proxy."""
+        return replace(self, endpoint=endpoint)
+
+
+def _ministack(port: int, folder: Path) -> tuple[list[str], Mapping[str, str]]:
+    environment = {
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "SERVICES": "s3",
+        "S3_PERSIST": "0",
+        "LOG_LEVEL": "WARNING",
+        "TMPDIR": str(folder),
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }
+    return [str(_PROGRAMS / "ministack")], environment
+
+
+def _rclone(port: int, folder: Path) -> tuple[list[str], Mapping[str, str]]:
+    served = folder / "served"
+    served.mkdir()
+    options = [
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--auth-key",
+        f"{KEY},{SECRET}",
+        "--config",
+        str(folder / "none"),
+    ]
+    return [str(_PROGRAMS / "rclone"), "serve", "s3", *options, str(served)], {}
+
+
+KINDS: Mapping[str, Callable[[int, Path], tuple[list[str], Mapping[str, str]]]] = {
+    "ministack": _ministack,
+    "rclone": _rclone,
+}
+
+
+@contextmanager
+def running(kind: str) -> Iterator[S3Server]:
+    """Starts a server and ends it with the block."""
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="penstock-s3-") as name:
+        folder = Path(name)
+        command, environment = KINDS[kind](port, folder)
+        log = folder / "log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command, stdout=out, stderr=out, cwd=folder, env={**os.environ, **environment}
+            )
+        try:
+            server = S3Server(kind, f"http://127.0.0.1:{port}", process.pid)
+            _wait(server, process, log)
+            yield server
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            httpx.get(server.endpoint, timeout=5)
+        except httpx.HTTPError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{server.kind} did not start:\n{log.read_text()}") from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
