@@ -27,6 +27,7 @@ from penstock.ffmpeg.config import FfmpegConfig
 from penstock.library.config import LibraryConfig
 from penstock.membership.config import MembershipConfig, ProtocolConfig
 from penstock.processing.config import ProcessingConfig
+from penstock.storage.s3_access import StoreConfig
 from penstock.streaming.config import StreamingConfig
 from penstock.telemetry import TelemetryConfig
 from penstock.upload.config import PART_ENTRY_BYTES, UploadConfig
@@ -45,8 +46,10 @@ ROOMS: Mapping[str, tuple[type[Any], frozenset[str]]] = {
     "LIBRARY": (LibraryConfig, frozenset({"public_url"})),
     "MEMBERSHIP": (MembershipConfig, frozenset({"folder", "name", "cluster", "protocol"})),
     "MEMBERSHIP_PROTOCOL": (ProtocolConfig, frozenset()),
+    "OUTPUTS": (StoreConfig, frozenset({"url"})),
     "PLAN": (plan.Settings, frozenset({"fingerprint"})),
     "PROCESSING": (ProcessingConfig, frozenset({"node", "run_folder", "scratch_folder", "planning"})),
+    "SOURCES": (StoreConfig, frozenset({"url"})),
     "STREAMING": (StreamingConfig, frozenset({"node"})),
     "UPLOAD": (UploadConfig, frozenset({"public_url"})),
     "WEB": (WebConfig, frozenset({"service", "version", "node"})),
@@ -105,12 +108,16 @@ class Settings(BaseSettings):
     database_url: str | None = None
     """``postgresql://USER:PASSWORD@HOST/NAME`` for many machines. None: a SQLite file in ``data``, for one."""
 
+    storage: str | None = None
+    """Where all objects are kept, ``s3://bucket/prefix`` or ``file:///absolute/folder``: the originals below ``sources``, what
+    is played below ``outputs``. None: in ``data``."""
+
     sources_url: str | None = None
-    """Store of the uploaded originals. None: the folder ``sources`` in ``data``. Apart from the outputs, so that what
+    """Store of the uploaded originals. None: ``sources`` in ``storage`` or ``data``. Apart from the outputs, so that what
     faces the public can be denied the originals."""
 
     outputs_url: str | None = None
-    """Store of everything that is played. None: the folder ``outputs`` in ``data``."""
+    """Store of everything that is played. None: ``outputs`` in ``storage`` or ``data``."""
 
     keyring: Path | None = None
     """File of signing keys. None: ``keyring.json`` in ``data``, made at the first start. Machines that sign and verify
@@ -190,15 +197,24 @@ class Settings(BaseSettings):
         """URL of the records."""
         return self.database_url or f"sqlite:///{self.folder / 'penstock.db'}"
 
-    @property
-    def sources(self) -> str:
-        """URL of the store of originals."""
-        return self.sources_url or _folder_url(self.folder / "sources")
+    @cached_property
+    def sources(self) -> StoreConfig:
+        """The store of originals."""
+        return _store("SOURCES", self.sources_url or self._stored("sources"))
 
-    @property
-    def outputs(self) -> str:
-        """URL of the store of outputs."""
-        return self.outputs_url or _folder_url(self.folder / "outputs")
+    @cached_property
+    def outputs(self) -> StoreConfig:
+        """The store of outputs."""
+        return _store("OUTPUTS", self.outputs_url or self._stored("outputs"))
+
+    def store(self, url: str) -> StoreConfig:
+        """Any store, opened with what opens the originals."""
+        return (
+            replace(self.sources, url=url) if self.sources.url.startswith("s3:") else _store("SOURCES", url)
+        )
+
+    def _stored(self, name: str) -> str:
+        return f"{self.storage.rstrip('/')}/{name}" if self.storage else _folder_url(self.folder / name)
 
     def address(self, port: int) -> str:
         """``http://`` URL at which a browser on this machine reaches ``port``."""
@@ -221,8 +237,10 @@ class Settings(BaseSettings):
             "LIBRARY": self.library,
             "MEMBERSHIP": self.membership,
             "MEMBERSHIP_PROTOCOL": self.membership.protocol,
+            "OUTPUTS": self.outputs,
             "PLAN": self.planning,
             "PROCESSING": self.processing,
+            "SOURCES": self.sources,
             "STREAMING": self.streaming,
             "UPLOAD": self.upload,
             "WEB": self.web("web"),
@@ -310,11 +328,13 @@ class Settings(BaseSettings):
 
     def _check(self) -> None:
         bounds.check({"PORT": self.port, "TRACE_RATIO": self.trace_ratio}, prefix=PREFIX)
-        local_store = next((url for url in (self.sources, self.outputs) if url.startswith("file:")), None)
+        local_store = next(
+            (store for store in (self.sources, self.outputs) if store.url.startswith("file:")), None
+        )
         if local_store is not None and _is_remote_database(self.database):
             raise ConfigurationError(
                 "A database on another machine is shared, a folder is not: other machines would look for objects that only "
-                "this one has. This version keeps objects in folders only, so its database must be on this machine too: "
+                f"this one has. Keep the objects in a bucket ({PREFIX}STORAGE=s3://bucket), or the records on this machine: "
                 f"leave {PREFIX}DATABASE_URL unset, or name a PostgreSQL at localhost."
             )
         needed, limit = self.upload.most_parts * PART_ENTRY_BYTES, self.web("upload").json_body_limit
@@ -328,7 +348,7 @@ class Settings(BaseSettings):
                 f"{PREFIX}MEMBERSHIP_SEEDS names other machines, and {PREFIX}MEMBERSHIP_BIND is {self.membership.bind}, which "
                 "this machine alone can reach. Bind an address of this machine that the others reach, or 0.0.0.0."
             )
-        if self.sources == self.outputs:
+        if self.sources.url.rstrip("/") == self.outputs.url.rstrip("/"):
             raise ConfigurationError(
                 f"{PREFIX}SOURCES_URL and {PREFIX}OUTPUTS_URL name the same store; what serves the outputs would reach the "
                 "originals. Give each its own folder or bucket."
@@ -375,6 +395,29 @@ def _room(room: str, config: type[C], **derived: Any) -> C:
     found = {name: getattr(values, name) for name in definitions}
     bounds.check({f"{room}_{name.upper()}": value for name, value in found.items()}, prefix=PREFIX)
     return config(**found, **derived)
+
+
+def _store(room: str, url: str) -> StoreConfig:
+    """A store's configuration; for a bucket, what is not set is taken from the names that all tools of S3 know."""
+    config = _room(room, StoreConfig, url=url)
+    if not url.startswith("s3:"):
+        return config
+    known = os.environ.get
+    config = replace(
+        config,
+        endpoint=config.endpoint or known("AWS_ENDPOINT_URL_S3") or known("AWS_ENDPOINT_URL"),
+        region=config.region or known("AWS_REGION") or known("AWS_DEFAULT_REGION"),
+    )
+    if config.access_key_id is not None:
+        if config.secret_access_key is None:
+            raise ConfigurationError(f"{PREFIX}{room}_ACCESS_KEY_ID needs {PREFIX}{room}_SECRET_ACCESS_KEY.")
+        return config
+    return replace(
+        config,
+        access_key_id=known("AWS_ACCESS_KEY_ID"),
+        secret_access_key=known("AWS_SECRET_ACCESS_KEY"),
+        session_token=known("AWS_SESSION_TOKEN"),
+    )
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
