@@ -7,7 +7,7 @@ consequences: suspicion starts, is confirmed or ends, news spreads, and a statem
 from msgspec.structs import replace
 
 from penstock.membership.effects import PersistEpoch, Remark, SuspicionDue
-from penstock.membership.members import Address, Claim, Contact, Metadata, NodeId, Record, merge
+from penstock.membership.members import Address, Claim, Contact, Metadata, NodeId, Record, Speaker, merge
 from penstock.membership.messages import News, Ping
 from penstock.membership.node import Node, news_of
 from penstock.membership.precedence import Order, State, Verdict
@@ -54,16 +54,16 @@ class Beliefs:
         age: float = 0.0,
         spread: bool = True,
         hearsay: bool = False,
-        source: Address | None = None,
+        speaker: Speaker | None = None,
     ) -> bool:
         """Takes in a statement; True when the table changed.
 
         ``age``: how long ago the state was learned by whoever tells. ``spread``: whether the others may lack it too.
-        ``hearsay``: found in a table, whoever accused. ``source``: where an objection can be sent.
+        ``hearsay``: found in a table, whoever accused. ``speaker``: whom an objection can be sent to.
         """
         node = self._node
         if said.node == node.id:
-            self._about_me(said, source)
+            self._about_me(said, speaker)
             return False
         if not self._credible(said):
             return False
@@ -193,7 +193,7 @@ class Beliefs:
     def _schedule(self, accused: NodeId, suspicion: Suspicion) -> None:
         self._node.timer(max(self._node.now, suspicion.next_step), SuspicionDue(accused))
 
-    def _about_me(self, said: Claim, source: Address | None) -> None:
+    def _about_me(self, said: Claim, speaker: Speaker | None) -> None:
         me, node = self._node.me, self._node
         if me.state is State.LEFT:
             return
@@ -206,14 +206,14 @@ class Beliefs:
         elif said.state is State.SUSPECT and said.order >= me.order:
             node.health.adjust(1)
             if self._objects_often():
-                self._returning.challenge(said.order)
+                self._returning.challenge(said.order, speaker)
             else:
                 self.rise_above(said.order, "objects to a suspicion")
         elif said.state >= State.DEAD and said.order.epoch >= me.order.epoch:
-            self._returning.challenge(said.order)
-        elif source is not None and not self._returning.active:
+            self._returning.challenge(said.order, speaker)
+        elif speaker is not None and not self._returning.active:
             # Somebody missed my latest statement; the direct word is quicker than waiting for a comparison.
-            node.send(source, news_of(me, node.id))
+            node.send(speaker.address, news_of(me, node.id))
 
     def _objects_often(self) -> bool:
         """A node that must object again and again is badly connected: it should be heard before it objects once more."""

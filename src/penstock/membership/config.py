@@ -77,8 +77,8 @@ class ProtocolConfig:
     once: where every timer is L late, a verdict comes at most ``probe_timeout + 2 L`` after its time."""
 
     return_probes: int = 5
-    """A node that learns that it was declared dead first probes this many members, and comes back once 60 % of them
-    answer; so does one that is suspected again and again. Without it, a node with a bad link dies and returns without end."""
+    """A node that learns that it was declared dead first sends this many probes, and comes back once 60 % of them are
+    answered; so does one that is suspected again and again. Without it, a node with a bad link dies and returns without end."""
 
     return_backoff: float = 30.0
     """Longest pause between two such attempts; they start at one probe interval and double."""

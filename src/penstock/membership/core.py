@@ -37,7 +37,7 @@ from penstock.membership.effects import (
     Timer,
     TimerFired,
 )
-from penstock.membership.members import Address, Claim, NodeId, Record
+from penstock.membership.members import Address, Claim, NodeId, Record, Speaker
 from penstock.membership.messages import (
     Ack,
     Buckets,
@@ -135,11 +135,12 @@ class Core:
 
     def _packet(self, packet: PacketArrived) -> None:
         source, sender = packet.source, packet.sender
+        speaker = Speaker(sender, source)
         lacking: list[NodeId] = []
         for message in packet.messages:
             match message:
                 case News():
-                    self._news(source, message, lacking)
+                    self._news(speaker, message, lacking)
                 case Ping():
                     self._prober.ping(source, sender, message)
                 case Ack(sequence):
@@ -155,11 +156,11 @@ class Core:
         if lacking:
             self._synchroniser.fetch(source, lacking)
 
-    def _news(self, source: Address, news: News, lacking: list[NodeId]) -> None:
+    def _news(self, speaker: Speaker, news: News, lacking: list[NodeId]) -> None:
         if self.beliefs.tells_nothing_new(news):
             return
         reason = "heard by gossip" if news.state is State.ALIVE else "accusation heard by gossip"
-        changed = self.beliefs.hear(news.claim, reason, source=source)
+        changed = self.beliefs.hear(news.claim, reason, speaker=speaker)
         if changed and news.data is None and news.state is State.ALIVE:
             lacking.append(news.node)  # its metadata was too large for a datagram
 

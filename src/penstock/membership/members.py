@@ -22,6 +22,13 @@ class Address(NamedTuple):
     port: int
 
 
+class Speaker(NamedTuple):
+    """Who says something: the member that sealed it, and where an answer reaches it."""
+
+    node: NodeId
+    address: Address
+
+
 class Contact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Name and address of a member, as it stated them itself at ``order``."""
 

@@ -6,9 +6,10 @@ states nothing about itself. This file knows nothing of why it was declared dead
 
 import math
 from collections.abc import Callable
+from itertools import cycle, islice
 
 from penstock.membership.effects import ReturnDue
-from penstock.membership.members import NodeId
+from penstock.membership.members import NodeId, Speaker
 from penstock.membership.messages import Ping
 from penstock.membership.node import Node
 from penstock.membership.precedence import Order
@@ -26,6 +27,7 @@ class Returning:
         self._node = node
         self._restate = restate
         self._above: Order | None = None
+        self._teller: Speaker | None = None
         self._attempt = 0
         self._testing = False
         self._asked: dict[int, NodeId] = {}
@@ -36,8 +38,9 @@ class Returning:
         """True while this node does not know whether it is heard."""
         return self._above is not None
 
-    def challenge(self, order: Order) -> None:
-        """Others hold this node for dead or departed, or suspect it again and again, at ``order``."""
+    def challenge(self, order: Order, teller: Speaker | None) -> None:
+        """Others hold this node for dead or departed, or suspect it again and again, at ``order``; ``teller`` says so."""
+        self._teller = teller or self._teller
         if self._above is not None:
             self._above = max(self._above, order)
         elif (
@@ -78,18 +81,27 @@ class Returning:
 
     def _test(self) -> None:
         node = self._node
-        asked = node.members.sample(node.config.return_probes)
-        if not asked:
+        targets = self._targets()
+        if not targets:
             self._return()
             return
         self._testing = True
         self._asked.clear()
-        self._needed = math.ceil(ANSWERING_SHARE * len(asked))
+        self._needed = math.ceil(ANSWERING_SHARE * node.config.return_probes)
         node.timer(node.now + node.config.probe_timeout, ReturnDue(self._attempt))
-        for record in asked:
+        for target in islice(cycle(targets), node.config.return_probes):
             sequence = node.next_sequence()
-            self._asked[sequence] = record.node
-            node.send(record.address, Ping(sequence, record.node), node=record.node)
+            self._asked[sequence] = target.node
+            node.send(target.address, Ping(sequence, target.node), node=target.node)
+
+    def _targets(self) -> list[Speaker]:
+        """Members to probe, each several times where they are few; whoever told of the death, where none is left.
+
+        A bad link makes a node believe most others dead: one lucky answer of the few that are left must not do.
+        """
+        found = self._node.members.sample(self._node.config.return_probes)
+        teller = [self._teller] if self._teller else []
+        return [Speaker(record.node, record.address) for record in found] or teller
 
     def _return(self) -> None:
         above = self._above

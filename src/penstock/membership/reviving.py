@@ -61,7 +61,8 @@ class Reviver:
         if asked is None or asked[0] != sender:
             return False
         del self._asked[sequence]
-        self._synchroniser.open(asked[1])
+        if not self._synchroniser.silent:
+            self._synchroniser.open(asked[1])
         return True
 
     def _targets(self) -> list[Record | Address]:

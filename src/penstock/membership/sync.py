@@ -11,7 +11,7 @@ The answering side keeps no state between messages. Equal tables of any size cos
 from penstock.membership.beliefs import Beliefs
 from penstock.membership.digest import BUCKETS, bucket_of
 from penstock.membership.effects import CloseStream, Joined, OpenStream, SendStream, StreamId, SyncDue
-from penstock.membership.members import Address, NodeId, Record
+from penstock.membership.members import Address, NodeId, Record, Speaker
 from penstock.membership.messages import Buckets, Compare, Equal, Fetch, Row, Rows, Summaries, Summary
 from penstock.membership.node import Node
 from penstock.membership.precedence import State
@@ -44,10 +44,15 @@ class Synchroniser:
             return
         self._pause = min(self._pause * 2, self._node.config.sync_interval)
         self._schedule()
-        if self._beliefs.returning.active:  # comparing would state this node before it is known to be heard
+        if self.silent:
             return
         for peer in self._node.members.sample(1):
             self.open(peer.address)
+
+    @property
+    def silent(self) -> bool:
+        """True while a comparison would state this node before it is known to be heard: what it says may be news to others."""
+        return self._beliefs.returning.active
 
     def open(self, to: Address) -> None:
         """Compares with whoever is at ``to``."""
@@ -70,6 +75,9 @@ class Synchroniser:
     def compare(self, stream: StreamId, asked: Compare) -> None:
         """The other side's own record is news in any case; then the whole tables are compared."""
         self._learn(asked.me.node, [asked.me])
+        if self.silent:
+            self._node.effects.append(CloseStream(stream))
+            return
         if asked.root == self._node.digest.root:
             self._send(stream, Equal(self._my_row()))
         else:
@@ -137,6 +145,8 @@ class Synchroniser:
         """
         node = self._node
         changed = 0
+        teller = node.members.get(peer)
+        speaker = Speaker(peer, teller.address) if teller else None
         newcomers_spread = (
             len(rows) <= ROWS_PER_FRAME // 16
         )  # a whole table is told to a newcomer, not to everybody
@@ -151,6 +161,7 @@ class Synchroniser:
                 age=row.age if row.state >= State.DEAD else 0.0,
                 spread=held is not None or newcomers_spread,
                 hearsay=not own_word,
+                speaker=speaker,
             )
         return changed
 

@@ -148,11 +148,12 @@ def test_a_restart_is_alive_everywhere_within_seconds() -> None:
         assert world.now - began <= 5
 
 
+@pytest.mark.parametrize("count", [10, 60])
 @pytest.mark.parametrize("cut", ["lossy", "deaf", "mute"])
-def test_a_bad_link_costs_one_transition_and_no_healthy_node(cut: str) -> None:
+def test_a_bad_link_costs_one_transition_and_no_healthy_node(cut: str, count: int) -> None:
     """In five minutes each observer removes the bad node at most once, and nobody else ever."""
     world = World(1)
-    hosts = world.converged(60)
+    hosts = world.converged(count)
     world.run(5)
     bad = hosts[7]
     match cut:

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 
 from penstock.membership.config import ProtocolConfig
-from penstock.membership.effects import PersistEpoch, Remark, StreamArrived
-from penstock.membership.members import Address
-from penstock.membership.messages import Ack, News, Ping, Row, Rows
+from penstock.membership.effects import CloseStream, PersistEpoch, Remark, SendStream, StreamArrived
+from penstock.membership.members import Address, Speaker
+from penstock.membership.messages import Ack, Compare, News, Ping, Row, Rows
 from penstock.membership.precedence import Order, State
 from penstock.membership.suspicion import Suspicion, least_timeout
 from tests.unit.membership.puppet import Puppet, address, news, node_id, record
@@ -306,11 +306,31 @@ def test_a_node_that_is_heard_later_returns_later() -> None:
     assert puppet.core.me.order == (1, 1)
 
 
-def test_a_node_alone_returns_at_once() -> None:
-    """With nobody to probe, who told it is the only evidence there is."""
-    puppet = Puppet(0)
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_one_lucky_answer_does_not_bring_a_node_back(others: int) -> None:
+    """A bad link leaves few members that it believes alive, or none: these, or who told it of its death, are probed five times."""
+    puppet = Puppet(others)
     puppet.hear(news(0, State.DEAD, (1, 0)), sender=4)
+    pings = [(ping.sequence, int.from_bytes(ping.target)) for ping in puppet.sent(Ping)]
+    assert {target for _, target in pings} == (set(range(1, others + 1)) or {4})
+    assert len(pings) == 5
+    for sequence, target in pings[:2]:
+        puppet.hear(Ack(sequence), sender=target)
+    assert puppet.core.me.order == (1, 0)
+    puppet.hear(Ack(pings[2][0]), sender=pings[2][1])
     assert puppet.core.me.order == (1, 1)
+
+
+def test_a_node_that_is_not_heard_says_nothing_of_itself_on_a_stream_either() -> None:
+    """Its latest objection may be unknown to the others, and a stream gets through where datagrams do not."""
+    puppet = Puppet(9)
+    puppet.hear(news(0, State.SUSPECT))
+    puppet.pass_time(10)  # the objection is told, and lost
+    puppet.hear(news(0, State.DEAD, (1, 0)), sender=2)
+    puppet.clear()
+    puppet.stream(Compare(Row.of(record(2), 0.0), root=1))
+    assert puppet.of(CloseStream)
+    assert not puppet.of(SendStream)
 
 
 def test_a_higher_epoch_is_on_disk_before_it_is_stated() -> None:
@@ -400,6 +420,6 @@ def test_news_that_is_skipped_would_have_changed_nothing(said: list[News]) -> No
 
     for each in said:
         old, before = beliefs.tells_nothing_new(each), everything()
-        beliefs.hear(each.claim, "heard by gossip", source=address(1))
+        beliefs.hear(each.claim, "heard by gossip", speaker=Speaker(node_id(1), address(1)))
         assert not old or everything() == before
         node.effects.clear()

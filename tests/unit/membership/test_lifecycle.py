@@ -196,6 +196,8 @@ def test_a_member_made_to_leave_that_lives_comes_back() -> None:
     """What is said of it is answered like a death."""
     puppet = Puppet(0)
     puppet.hear(news(0, State.LEFT, (1, 0), by=3), sender=3)
+    for ping in puppet.sent(Ping, address(3)):
+        puppet.hear(Ack(ping.sequence), sender=3)
     assert puppet.core.me.order == (1, 1)
 
 
