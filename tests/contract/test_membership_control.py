@@ -169,13 +169,22 @@ def test_a_port_asks_for_its_token(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with nodes(tmp_path, token="secret") as (_, _agent, ask):
             assert (await ask("GET", "/health")).status_code == 200
-            for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": "secret2"}):
+            for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": "secret"}):
                 refused = await ask("GET", "/v1/members", headers=given)
                 assert (refused.status_code, refused.json()["code"]) == (401, "not_authorised")
             allowed = await ask("GET", "/v1/members", headers={"authorization": "Bearer secret"})
             assert allowed.status_code == 200
 
     within(scenario())
+
+
+def test_the_document_says_where_the_token_is_needed() -> None:
+    """Everything about the cluster takes it, or nothing at a Unix socket; health, status and metrics never ask."""
+    described = json.loads(DOCUMENT.read_text())
+    assert described["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            assert operation.get("security") == ([{}, {"token": []}] if path.startswith("/v1/") else None)
 
 
 def test_programs_of_one_node_register_beside_each_other(tmp_path: Path) -> None:

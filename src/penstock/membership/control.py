@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
@@ -26,6 +27,11 @@ KEEP_ALIVE_SECONDS = 15.0  # a comment in a quiet stream, so that both sides not
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": views.Problem, "description": "Refused; nothing was changed."},
 }
+TOKEN = HTTPBearer(
+    scheme_name="token",
+    description="The line of `control.token` in the node's folder. Asked for at a loopback port; the Unix socket, which is its owner's alone, asks for none.",
+    auto_error=False,
+)
 ServiceName = Annotated[
     str,
     Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Chosen by who registers, unique on the node."),
@@ -75,10 +81,9 @@ def application(agent: Agent, *, version: str, token: str | None = None) -> Fast
     return app
 
 
-def _guard(token: str) -> Callable[[Request], Awaitable[None]]:
-    async def check(request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), token.encode()):
+def _guard(token: str) -> Callable[..., Awaitable[None]]:
+    async def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(TOKEN)]) -> None:
+        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             raise NotAuthorised("Present the token of control.token as 'Authorization: Bearer TOKEN'.")
 
     return check

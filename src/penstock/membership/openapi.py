@@ -17,8 +17,11 @@ def document() -> str:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "keys").write_text(f"{Key.generate()}\n")  # else it would say that it made one
         agent = Agent(MembershipConfig(folder=Path(folder), name="node"), MemoryNetwork().transport())
-        made = control.application(agent, version="1").openapi()
+        made = control.application(agent, version="1", token="of the document").openapi()  # noqa: S106 - protects nothing
         agent.release()
+    for operation in (operation for path in made["paths"].values() for operation in path.values()):
+        if "security" in operation:
+            operation["security"].insert(0, {})  # none at a Unix socket
     return json.dumps(made, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
