@@ -1,5 +1,8 @@
 """The order of work: which queued tasks are announced next, so that a flood of one account never buries another.
 
+Within an account tasks have turns, given when they are queued (``tasks.enqueue``): videos share what the account gets,
+none waits for all of one before it, and none is passed by for ever.
+
 A task row is its own outbox: ``announced_at`` says that a dispatcher was told. Lost and repeated announcements are
 harmless; what counts is the claim.
 """
@@ -25,7 +28,7 @@ def announceable(
     tool_fingerprint: str | None = None,
     again_after_ms: int | None = None,
 ) -> list[Task]:
-    """Up to ``limit`` waiting tasks in fair order: urgent ones, then the least-served account, video, position.
+    """Up to ``limit`` waiting tasks in fair order: urgent ones, then the least-served account, then in turn.
 
     With ``tool_fingerprint`` only tasks that those tools may run. With ``again_after_ms`` also tasks announced longer
     ago than that and still not claimed: their message may be lost. Follow with :func:`mark_announced`.
@@ -194,7 +197,7 @@ def _fairly(tx: Connection, waiting: ColumnElement[bool], *, urgent: bool, limit
             line = (
                 select(table.id, table.work)
                 .where(waiting, table.urgent.is_(urgent), table.account_id == account_id)
-                .order_by(table.video_id, table.position, table.id)
+                .order_by(table.turn, table.id)
                 .limit(limit)
             )
             lines[account_id] = iter(tx.execute(line).all())

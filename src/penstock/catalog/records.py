@@ -192,7 +192,7 @@ class Task:
     state: TaskState
     required: bool
     urgent: bool
-    position: int
+    turn: float
     work: float
     tool_fingerprint: str | None
     payload: Any
@@ -229,7 +229,6 @@ class NewTask:
     payload: Mapping[str, Any] | None = None
     required: bool = True
     urgent: bool = False
-    position: int | None = None  # order within the video; the index unless given
     work: float = 1.0  # estimated seconds on one slot
     tool_fingerprint: str | None = None  # only workers with these tools may claim it
     traceparent: str | None = None  # the generation's unless given

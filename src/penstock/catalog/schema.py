@@ -237,7 +237,9 @@ tasks = Table(
     Column("state", Choice(TaskState), nullable=False),
     Column("required", Boolean, nullable=False),  # the video fails with it
     Column("urgent", Boolean, nullable=False),  # what early play waits for: a queue and a slot of their own
-    Column("position", Integer, nullable=False, server_default="0"),  # order within the video
+    Column(
+        "turn", Double, nullable=False, server_default="0"
+    ),  # place in its account's line, in seconds of work
     Column("work", Double, nullable=False, server_default="1"),  # estimated seconds on one slot
     Column("tool_fingerprint", _DIGEST),  # only workers with these tools may claim it; NULL: any
     Column("payload", Json, nullable=False),
@@ -261,7 +263,7 @@ tasks = Table(
     UniqueConstraint("generation_id", "kind", "index"),
     Index("ix_tasks_video_id", "video_id"),
     # What is swept again and again must not grow with what is finished, which is nearly everything. In the relay's order:
-    _partial_index("ix_tasks_waiting", "state = 'queued'", "urgent", "account_id", "video_id", "position"),
+    _partial_index("ix_tasks_waiting", "state = 'queued'", "urgent", "account_id", "turn", "id"),
     _partial_index("ix_tasks_due", "state = 'queued'", "not_before"),
     _partial_index("ix_tasks_announced", "state = 'queued' AND announced_at IS NOT NULL", "account_id"),
     _partial_index("ix_tasks_claimed", "state = 'claimed'", "worker_id"),

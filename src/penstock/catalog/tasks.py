@@ -27,7 +27,11 @@ _DISCARD_AFTER_MS = (
 
 
 def enqueue(tx: Connection, generation_id: str, new: Sequence[NewTask]) -> list[str]:
-    """Queues tasks of a generation and returns the ids of those that did not exist; the others stay as they are."""
+    """Queues tasks of a generation and returns the ids of those that did not exist; the others stay as they are.
+
+    They get their turns in the order given: the first takes its place where the account's line stands now, so a video
+    that came later waits for no more than its share of those before it, however long they are.
+    """
     if not new:
         return []
     g, v = schema.generations.c, schema.videos.c
@@ -39,6 +43,13 @@ def enqueue(tx: Connection, generation_id: str, new: Sequence[NewTask]) -> list[
     if parent is None:
         raise NotFound("There is no such generation.", code="generation_not_found")
     now = clock.now(tx)
+    places = {
+        urgent: _line_stands_at(tx, parent.owner_id, urgent=urgent) for urgent in {t.urgent for t in new}
+    }
+    turns = []
+    for task in new:
+        places[task.urgent] += task.work  # first: or videos that keep coming would pass by one that waits
+        turns.append(places[task.urgent])
     rows = [
         {
             "id": new_id(),
@@ -50,7 +61,7 @@ def enqueue(tx: Connection, generation_id: str, new: Sequence[NewTask]) -> list[
             "state": TaskState.QUEUED,
             "required": task.required,
             "urgent": task.urgent,
-            "position": task.index if task.position is None else task.position,
+            "turn": turn,
             "work": task.work,
             "tool_fingerprint": task.tool_fingerprint,
             "payload": dict(task.payload or {}),
@@ -58,10 +69,22 @@ def enqueue(tx: Connection, generation_id: str, new: Sequence[NewTask]) -> list[
             "created_at": now,
             "queued_at": now,
         }
-        for task in new
+        for task, turn in zip(new, turns, strict=True)
     ]
     added = tx.execute(insert(tx, schema.tasks).on_conflict_do_nothing().returning(schema.tasks.c.id), rows)
     return list(added.scalars())
+
+
+def _line_stands_at(tx: Connection, account_id: str, *, urgent: bool) -> float:
+    """How far an account's line has come: the turn that was taken last of those under way, else the next one."""
+    table = schema.tasks.c
+    mine = (table.account_id == account_id, table.urgent.is_(urgent))
+    taken = select(func.max(table.turn)).where(table.state == TaskState.CLAIMED, *mine)
+    following = select(func.min(table.turn)).where(table.state == TaskState.QUEUED, *mine)
+    place: float = tx.execute(
+        select(func.coalesce(taken.scalar_subquery(), following.scalar_subquery(), 0.0))
+    ).scalar_one()
+    return place
 
 
 def get(tx: Connection, task_id: str) -> Task:
@@ -123,10 +146,20 @@ def requeue(
     """
     table = schema.tasks
     ended = (TaskState.DEAD, TaskState.DONE) if finished else (TaskState.DEAD,)
-    statement = table.update().where(table.c.generation_id == generation_id, table.c.state.in_(ended))
+    chosen = [table.c.generation_id == generation_id, table.c.state.in_(ended)]
     if kinds is not None:
-        statement = statement.where(table.c.kind.in_(list(kinds)))
-    return tx.execute(statement.values(**_AFRESH)).rowcount
+        chosen.append(table.c.kind.in_(list(kinds)))
+    count = 0
+    for urgent in (True, False):
+        line = [*chosen, table.c.urgent.is_(urgent)]
+        query = select(func.min(table.c.turn), func.min(table.c.account_id)).where(*line)
+        first, account_id = tx.execute(query).one()
+        if account_id is not None:  # with its turns of then it would overtake everybody now
+            later = _line_stands_at(tx, account_id, urgent=urgent) - first
+            count += tx.execute(
+                table.update().where(*line).values(turn=table.c.turn + later, **_AFRESH)
+            ).rowcount
+    return count
 
 
 _AFRESH = {

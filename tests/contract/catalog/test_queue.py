@@ -1,7 +1,9 @@
+from itertools import pairwise
+
 import pytest
 
 from penstock.catalog import Catalog, accounts, claims, queue, schema, tasks, workers
-from penstock.catalog.records import NewTask, Task
+from penstock.catalog.records import NewTask, Task, Worker
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.video.errors import StaleClaim
 from tests.contract.catalog import scenes
@@ -19,6 +21,16 @@ def add(catalog: Catalog, scene: scenes.Encoding, *new: NewTask) -> None:
     """Queues tasks in the scene's generation."""
     with catalog.write() as tx:
         tasks.enqueue(tx, scene.generation.id, new)
+
+
+def work_off(catalog: Catalog, worker: Worker, count: int) -> list[Task]:
+    """So many tasks, claimed and finished one after the other, as a dispatcher with one place would."""
+    done = []
+    for _ in range(count):
+        with catalog.read() as tx:
+            (task,) = queue.waiting(tx, 1, kinds=[TaskKind.TRANSCODE])
+        done.append(scenes.finish(catalog, scenes.take(catalog, task.id, worker)))
+    return done
 
 
 def test_urgent_tasks_come_first(catalog: Catalog) -> None:
@@ -55,7 +67,7 @@ def test_a_flood_does_not_bury_a_newcomer(catalog: Catalog) -> None:
     order = announce(catalog, 6)
     assert [task.account_id == newcomer.video.owner_id for task in order].count(True) == 3
     assert [task.index for task in order if task.video_id == newcomer.video.id] == [0, 1, 2]
-    assert {task.video_id for task in order} == {newcomer.video.id, min(scene.video.id for scene in flood)}
+    assert {task.video_id for task in order} == {newcomer.video.id, *(each.video.id for each in flood[:2])}
 
 
 def test_work_done_and_under_way_counts_against_an_account(catalog: Catalog) -> None:
@@ -80,18 +92,54 @@ def test_work_long_done_is_forgotten(catalog: Catalog) -> None:
     assert accounts.load_of(account, account.served_at + 6_000_000) < 0.1
 
 
-def test_within_a_video_the_position_decides(catalog: Catalog) -> None:
-    """Chunks go out in the order they will be watched, after which older videos go before newer ones."""
+def test_within_a_video_chunks_go_out_in_the_order_of_watching(catalog: Catalog) -> None:
+    """Which is the one they are queued in."""
     scene = scenes.encoding(catalog, chunks=0)
-    add(catalog, scene, *[NewTask(kind=TaskKind.TRANSCODE, index=i, position=10 - i) for i in range(3)])
-    later = scenes.encoding(catalog, chunks=1)
-    order = announce(catalog, 9)
-    assert [(task.video_id, task.position) for task in order] == [
-        (scene.video.id, 8),
-        (scene.video.id, 9),
-        (scene.video.id, 10),
-        (later.video.id, 0),
-    ]
+    add(catalog, scene, *[NewTask(kind=TaskKind.TRANSCODE, index=i) for i in range(20)])
+    assert [task.index for task in announce(catalog, 20)] == list(range(20))
+
+
+def test_a_long_video_does_not_hold_up_short_ones_of_its_owner(catalog: Catalog) -> None:
+    """Twenty clips that come while an hour is encoded are done within their share, and the hour is not passed by."""
+    hour = scenes.encoding(catalog, chunks=0)
+    add(catalog, hour, *[NewTask(kind=TaskKind.TRANSCODE, index=i, work=10.0) for i in range(200)])
+    work_off(catalog, hour.worker, 50)
+    for _ in range(20):
+        clip = scenes.encoding(catalog, chunks=0)
+        add(catalog, clip, *[NewTask(kind=TaskKind.TRANSCODE, index=i, work=10.0) for i in range(2)])
+    order = work_off(catalog, hour.worker, 60)
+    assert [task.video_id for task in order].count(hour.video.id) == 20
+    places = [n for n, task in enumerate(order) if task.video_id == hour.video.id]
+    assert max(later - earlier for earlier, later in pairwise(places)) <= 21
+    assert len({task.video_id for task in order}) == 21
+
+
+def test_short_ones_that_never_end_do_not_pass_a_long_video_by(catalog: Catalog) -> None:
+    """However many come, each of them waits its turn as well."""
+    hour = scenes.encoding(catalog, chunks=0)
+    add(catalog, hour, *[NewTask(kind=TaskKind.TRANSCODE, index=i, work=10.0) for i in range(100)])
+    done = 0
+    for _ in range(40):
+        for _ in range(2):
+            clip = scenes.encoding(catalog, chunks=0)
+            add(catalog, clip, NewTask(kind=TaskKind.TRANSCODE, index=1, work=10.0))
+        done += sum(task.video_id == hour.video.id for task in work_off(catalog, hour.worker, 2))
+    assert done >= 10
+
+
+def test_a_retried_video_takes_its_place_anew(catalog: Catalog) -> None:
+    """Its turns of long ago would let it overtake everybody."""
+    old = scenes.encoding(catalog, chunks=0)
+    add(catalog, old, *[NewTask(kind=TaskKind.TRANSCODE, index=i, work=10.0) for i in range(5)])
+    with catalog.write() as tx:
+        tasks.cancel_all(tx, old.generation.id)
+    other = scenes.encoding(catalog, chunks=0)
+    add(catalog, other, *[NewTask(kind=TaskKind.TRANSCODE, index=i, work=10.0) for i in range(20)])
+    work_off(catalog, other.worker, 10)
+    with catalog.write() as tx:
+        assert tasks.requeue(tx, old.generation.id) == 5
+    order = [task.video_id for task in work_off(catalog, other.worker, 10)]
+    assert order.count(old.video.id) == order.count(other.video.id) == 5
 
 
 def test_what_is_announced_is_not_announced_again_too_soon(catalog: Catalog) -> None:

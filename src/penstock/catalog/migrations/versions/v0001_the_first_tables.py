@@ -247,7 +247,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("required", sa.Boolean(), nullable=False),
         sa.Column("urgent", sa.Boolean(), nullable=False),
-        sa.Column("position", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("turn", sa.Double(), server_default="0", nullable=False),
         sa.Column("work", sa.Double(), server_default="1", nullable=False),
         sa.Column("tool_fingerprint", sa.String(length=64), nullable=True),
         sa.Column("payload", sa.Text(), nullable=False),
@@ -310,7 +310,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_waiting",
         "tasks",
-        ["urgent", "account_id", "video_id", "position"],
+        ["urgent", "account_id", "turn", "id"],
         unique=False,
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
