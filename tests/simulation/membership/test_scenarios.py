@@ -1,11 +1,15 @@
 """Whole clusters in simulated time, small and seeded: nothing here depends on how busy the machine is."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from penstock.membership.config import ProtocolConfig
 from penstock.membership.effects import Describe, Join, Leave
 from penstock.membership.members import Change
 from penstock.membership.precedence import State
+from penstock.membership.simulator import __main__ as simulator
 from penstock.membership.simulator.scenarios import SCENARIOS
 from penstock.membership.simulator.timeline import Timeline
 from penstock.membership.simulator.world import Host, World
@@ -256,14 +260,27 @@ def test_queues_empty_when_nothing_happens() -> None:
     assert [host.core.queued for host in hosts if host.core] == [0] * 30
 
 
-def test_the_story_is_told_and_drawn() -> None:
-    """Lines say what was done and who noticed; the picture shows the death; the drawing is SVG."""
+def test_the_story_is_told_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the command line: what was done and who noticed, the prevailing belief in text, and each one's as a drawing."""
+    drawing = tmp_path / "crash.svg"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["simulator", "crash", "--nodes", "8", "--plot", str(drawing)])
+        assert simulator.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("** n1 is killed" in line for line in lines)
+    assert any("n1 is dead for" in line for line in lines)
+    assert any(line.strip().startswith("n1") and "?" in line and line.endswith("x") for line in lines)
+    assert drawing.read_text().rstrip().endswith("</svg>")
+
+
+def test_a_story_says_what_each_believed_of_each() -> None:
+    """Seven observers of the one that dies: alive for all at first, dead for all in the end, each at its own moment."""
     world = World(1)
     story = Timeline(world)
     SCENARIOS["crash"](world, 8, story)
-    lines = list(story.lines())
-    assert any("** n1 is killed" in line for line in lines)
-    assert any("n1 is dead for" in line for line in lines)
-    assert any(row.strip().startswith("n1") and "?" in row and row.endswith("x") for row in story.picture())
-    assert story.svg().startswith("<svg")
-    assert story.svg().endswith("</svg>")
+    (subject, histories), *others = story.beliefs(400)
+    assert (subject.name, others) == ("n1", [])
+    assert sorted(histories) == [0, 2, 3, 4, 5, 6, 7]
+    assert {(row[0], row[-1]) for row in histories.values()} == {(State.ALIVE, State.DEAD)}
+    assert all(State.SUSPECT in row for row in histories.values())
+    assert len({row.index(State.DEAD) for row in histories.values()}) > 1

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from penstock.membership.simulator.drawing import draw
 from penstock.membership.simulator.scenarios import SCENARIOS
 from penstock.membership.simulator.timeline import Timeline
 from penstock.membership.simulator.world import World
@@ -17,7 +18,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same story (default 1)")
     parser.add_argument("--loss", type=float, default=0.0, help="share of datagrams lost everywhere")
     parser.add_argument("--latency", type=float, default=0.5, help="mean one-way delay in ms (default 0.5)")
-    parser.add_argument("--svg", type=Path, help="file to draw the picture into")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        help="file to draw into who believed what about whom (.svg, .png; needs matplotlib)",
+    )
     given = parser.parse_args()
     world = World(given.seed)
     world.network.loss = given.loss
@@ -29,8 +34,9 @@ def main() -> int:
         say(f"{line}\n")
     ending = "all nodes agree" if held else "the nodes do NOT agree"
     say(f"{ending} after {world.now:.1f} s, {world.packets} packets, trace {world.trace.hexdigest()}\n")
-    if given.svg is not None:
-        given.svg.write_text(story.svg())
+    if given.plot is not None:
+        draw(story, given.plot)
+        say(f"drawn: {given.plot}\n")
     return 0 if held else 1
 
 

@@ -1,15 +1,13 @@
-"""Who believed what about whom, over time: recorded from a simulated world, told as lines and drawn as a picture."""
+"""Who believed what about whom, over time: recorded from a simulated world, told as lines and as a picture in text."""
 
 from collections import Counter
 from collections.abc import Iterator
-from html import escape
 
 from penstock.membership.members import Change, NodeId
 from penstock.membership.precedence import State
 from penstock.membership.simulator.world import Host, World
 
 COLUMNS = 72  # of the picture in text
-COLOURS = {State.ALIVE: "#2e7d32", State.SUSPECT: "#f9a825", State.DEAD: "#c62828", State.LEFT: "#607d8b"}
 MARKS = {State.ALIVE: ".", State.SUSPECT: "?", State.DEAD: "x", State.LEFT: "-"}
 
 
@@ -64,66 +62,47 @@ class Timeline:
 
     def picture(self) -> Iterator[str]:
         """One row per member that was ever not alive: the prevailing belief of the others, in columns of equal time."""
-        width = max(self._world.now - self._began, 0.001) / COLUMNS
-        for host, beliefs in self._shares(COLUMNS):
-            cells = (MARKS[shares.most_common(1)[0][0]] if shares else " " for shares in beliefs)
+        for host, histories in self.beliefs(COLUMNS):
+            cells = []
+            for column in zip(*histories.values(), strict=True):
+                held = Counter(state for state in column if state is not None)
+                cells.append(MARKS[held.most_common(1)[0][0]] if held else " ")
             yield f"{host.name:>8} {''.join(cells)}"
+        width = self.seconds / COLUMNS
         yield f"         one column is {width:.1f} s; what most believe: . alive  ? suspect  x dead  - left"
 
-    def svg(self) -> str:
-        """The same, with the share of each belief: one band per member."""
-        columns, band = 240, 22
-        bands = list(self._shares(columns))
-        height = band * max(len(bands), 1) + 24
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * 4 + 90}" height="{height}" font-family="sans-serif" font-size="11">'
-        ]
-        for row, (host, beliefs) in enumerate(bands):
-            top = row * band
-            parts.append(f'<text x="4" y="{top + 15}">{escape(host.name)}</text>')
-            for column, shares in enumerate(beliefs):
-                total = sum(shares.values())
-                at = float(top + 1)
-                for state in State:
-                    part = (band - 2) * shares[state] / total if total else 0.0
-                    if part:
-                        parts.append(
-                            f'<rect x="{80 + column * 4}" y="{at:.2f}" width="4" height="{part:.2f}" fill="{COLOURS[state]}"/>'
-                        )
-                    at += part
-        legend = ", ".join(f"{state.name.lower()} {COLOURS[state]}" for state in State)
-        seconds = self._world.now - self._began
-        parts.append(
-            f'<text x="80" y="{height - 8}">{seconds:.0f} s from left to right; {legend}</text></svg>'
-        )
-        return "\n".join(parts)
+    @property
+    def seconds(self) -> float:
+        """From the beginning until now."""
+        return max(self._world.now - self._began, 0.001)
 
-    def _shares(self, columns: int) -> Iterator[tuple[Host, list[Counter[State]]]]:
-        width = max(self._world.now - self._began, 0.001) / columns
+    @property
+    def moments(self) -> list[tuple[float, str]]:
+        """What the scenario did, and when, in seconds from the beginning."""
+        return [(moment - self._began, text) for moment, text in self.notes]
+
+    def beliefs(self, columns: int) -> Iterator[tuple[Host, dict[int, list[State | None]]]]:
+        """Of each member that was ever not alive: what each other one held about it at the end of each column of equal time.
+
+        None where the observer did not know it, or did not run yet. Observers by number.
+        """
+        width = self.seconds / columns
         eventful = {subject for _, _, subject, _, after, _ in self._changes if after is not State.ALIVE}
         for host in self._world.hosts:
             if host.node not in eventful:
                 continue
-            held = {
-                observer: state
-                for (observer, subject), state in self._initial.items()
-                if subject == host.node and observer != host.number
-            }
-            changes = [
-                change for change in self._changes if change[2] == host.node and change[1] != host.number
-            ]
-            beliefs, place = [], 0
-            for column in range(columns):
-                end = self._began + (column + 1) * width
-                while place < len(changes) and changes[place][0] <= end:
-                    _, observer, _, _, after, _ = changes[place]
-                    if after is None:
-                        held.pop(observer, None)
-                    else:
-                        held[observer] = after
-                    place += 1
-                beliefs.append(Counter(held.values()))
-            yield host, beliefs
+            changes = [change for change in self._changes if change[2] == host.node]
+            histories = {}
+            for observer in (other.number for other in self._world.hosts if other is not host):
+                own = [(moment, after) for moment, by, _, _, after, _ in changes if by == observer]
+                held, place, row = self._initial.get((observer, host.node)), 0, []
+                for column in range(1, columns + 1):
+                    while place < len(own) and own[place][0] <= self._began + column * width:
+                        held = own[place][1]
+                        place += 1
+                    row.append(held)
+                histories[observer] = row
+            yield host, histories
 
 
 def _bursts(seen: list[tuple[float, int, str]]) -> Iterator[tuple[float, float, int, str, int]]:
