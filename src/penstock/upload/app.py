@@ -16,8 +16,14 @@ from penstock.upload import routes, status, urls
 from penstock.upload.config import UploadConfig
 from penstock.upload.following import Followers
 from penstock.upload.lingering import Lingering
+from penstock.upload.service import Service
 from penstock.upload.sessions import Sessions
 from penstock.upload.transfers import Transfers
+from penstock.upload.tus import routes as tus_routes
+from penstock.upload.tus.handover import Holds
+from penstock.upload.tus.layer import TusLayer
+from penstock.upload.tus.resumable import Resumable
+from penstock.upload.tus.transfers import ResumableTransfers
 from penstock.upload.urls import Urls
 from penstock.web_api.authentication import authenticator
 from penstock.web_api.config import WebConfig
@@ -38,11 +44,15 @@ def create_app(
     """The application. ``staging`` belongs to ``sources``; ``announce`` rings for processing after an upload, cheaply."""
     sessions = Sessions(catalog=catalog, sources=sources, staging=staging, config=config, announce=announce)
     authenticate = authenticator(catalog_lookup(catalog))
+    resumable = Resumable(catalog=catalog, staging=staging, sessions=sessions, config=config)
+    holds = Holds(resumable.wanted)
     followers = Followers(status.marker(catalog), config)
-    service = routes.Service(
+    service = Service(
         catalog=catalog,
         sessions=sessions,
         transfers=Transfers(sessions, config),
+        resumable=resumable,
+        resumable_transfers=ResumableTransfers(resumable, holds, config),
         urls=Urls(keyring, config),
         config=config,
         authenticate=authenticate,
@@ -55,6 +65,7 @@ def create_app(
                 run_sync, sessions.sweep
             )  # beside the first requests: there may be thousands
             background.start_soon(followers.run)
+            background.start_soon(holds.run)
             yield
             background.cancel_scope.cancel()
 
@@ -62,16 +73,23 @@ def create_app(
         web,
         title="Penstock uploads",
         description="Uploading videos, acknowledged when durable; their status and their history.",
-        routers=[routes.routes(service), status.routes(catalog, authenticate, followers)],
+        routers=[
+            tus_routes.routes(service),
+            routes.routes(service),
+            status.routes(catalog, authenticate, followers),
+        ],
         checks={"catalog": catalog.ping, "sources": lambda: reach(sources)},
         streams_body=_streams_body,
         lifespan=lifespan,
     )
     app.add_middleware(Lingering)
+    app.add_middleware(TusLayer)
     return app
 
 
 def _streams_body(method: str, path: str) -> bool:
-    return (method == "POST" and path == urls.PREFIX) or (
-        method == "PUT" and path.startswith(f"{urls.PREFIX}/")
+    return (
+        (method == "POST" and path in {urls.PREFIX, urls.TUS_PREFIX, f"{urls.TUS_PREFIX}/"})
+        or (method == "PUT" and path.startswith(f"{urls.PREFIX}/"))
+        or (method == "PATCH" and path.startswith(f"{urls.TUS_PREFIX}/"))
     )

@@ -20,6 +20,7 @@ from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
 from penstock.upload.config import UploadConfig
 from penstock.upload.outcomes import Outcome, StoreAnswer, ended, part_map, staged, store_nothing
+from penstock.upload.parts import PartsMissing
 from penstock.upload.receiving import check_digest, check_size
 from penstock.video.errors import Gone, PenstockError
 
@@ -78,6 +79,23 @@ class Completing:
             check_size(size, expected.size)
             # Where nobody can read it yet it is None, and processing verifies it.
             digest = (present[0].sha256 if len(present) == 1 else None) or read()
+            if digest is not None:
+                check_digest(digest, upload.sha256)
+            return size, digest
+
+        return self._end(upload, check, who)
+
+    def in_order(self, upload: Upload, sha256: str | None, *, who: str) -> Outcome:
+        """An upload whose bytes came one after the other; repeating it gives the same answer. ``sha256`` if it is known.
+
+        Raises ``parts_missing``, ``wrong_digest``, ``upload_busy``, and :class:`Gone` where it was cancelled or has expired.
+        """
+
+        def check(size: int, read: Callable[[], str | None]) -> tuple[int, str | None]:
+            if upload.received != upload.size:
+                raise PartsMissing(f"{upload.received} bytes are there, and not all; go on from there.")
+            check_size(size, upload.size)
+            digest = sha256 or read()
             if digest is not None:
                 check_digest(digest, upload.sha256)
             return size, digest

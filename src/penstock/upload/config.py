@@ -48,6 +48,10 @@ class UploadConfig:
     sign_of_life_s: float = 10
     """Seconds between the notes of progress that a running transfer leaves in the records. Each is one small write."""
 
+    let_go_s: float = 5.0
+    """Seconds that a request for a ``tus`` upload waits for another that writes it, after asking it to let go; then it
+    is told ``upload_busy`` (423). Where nothing shows whether the other lives (a bucket), it is passed over instead."""
+
     answer_life_s: int = 24 * 3600
     """Seconds that the answer to a request with an ``Idempotency-Key`` is kept for its repetition."""
 

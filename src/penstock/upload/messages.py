@@ -4,7 +4,16 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 from penstock.catalog.records import Upload, UploadPart, Video
 from penstock.catalog.videos import TITLE_LIMIT
@@ -43,7 +52,16 @@ Filename = Annotated[
 ]
 ContentType = Annotated[str, Field(max_length=255, pattern=r"^[\x21-\x7e]+/[\x20-\x7e]+$")]
 Sha256 = Annotated[str, StringConstraints(to_lower=True, pattern=r"^[0-9a-fA-F]{64}$")]
+_CONTENT_TYPE: TypeAdapter[str] = TypeAdapter(ContentType)
 UploadId = Annotated[str, Field(min_length=1, max_length=64, examples=[_UPLOAD_ID])]
+
+
+def media_type(text: str) -> str | None:
+    """``text``, where it looks like a media type; what a client says of its bytes is a hint, not worth a refusal."""
+    try:
+        return _CONTENT_TYPE.validate_python(text)
+    except ValidationError:
+        return None
 
 
 def moment(milliseconds: int) -> datetime:
@@ -87,7 +105,7 @@ class Initiate(Described):
     content_type: ContentType | None = Field(default=None, examples=["video/mp4"])
     transport: Literal["put", "direct", "tus"] = Field(
         description="`put`: the whole file to one URL. `direct`: parts of it to one URL each, in any order and in parallel. "
-        "`tus` is not offered yet (`transport_unsupported`).",
+        "`tus`: by that protocol to one URL, going on where a connection broke; no completion is needed.",
     )
 
 
@@ -122,7 +140,9 @@ class Initiated(BaseModel):
         default=False, description="The owner already has a video of this digest: this one."
     )
     size: int
-    url: str | None = Field(default=None, description="`put`: where to PUT the whole file.")
+    url: str | None = Field(
+        default=None, description="`put`: where to PUT the whole file. `tus`: the upload's address."
+    )
     url_expires_at: datetime | None = None
     part_size: int | None = Field(default=None, description="`direct`: bytes of every part but the last.")
     parts: list[PartUrl] | None = Field(default=None, description="`direct`: every part in order.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -25,6 +26,10 @@ class NewUpload:
     transport: Transport
     size: int | None
     content_type: str | None
+    transport_data: Any = None  # what the transport must remember
+    answers_with_session: bool = (
+        False  # its protocol cannot say that there is nothing to send: found out at the end
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,8 +87,12 @@ class Sessions:
             raise UploadEmpty("The upload has no bytes.")
         if size is not None and size > self._config.max_size:
             raise self.excess()
+        self.admit_more(size or 0)
+
+    def admit_more(self, size: int) -> None:
+        """Raises :class:`StorageFull` where there is no room for ``size`` bytes more."""
         free = self._staging.free_bytes()
-        if free is not None and free < self._config.free_reserve + (size or 0):
+        if free is not None and free < self._config.free_reserve + size:
             _log.warning("upload_refused_full", free=free, size=size)
             raise StorageFull("There is not enough room for this upload; try again when there is more.")
 
@@ -132,6 +136,11 @@ class Sessions:
             raise
         return upload
 
+    def known(self, upload_id: str) -> Upload:
+        """The session, for who has its address. Raises ``upload_not_found``."""
+        with self._catalog.read() as tx:
+            return _get(tx, upload_id)
+
     def parts(self, upload: Upload) -> tuple[PartMap, list[UploadPart]]:
         """How an open session divides, and what of it is durable. Raises :class:`Gone` or :class:`Conflict` once ended."""
         with self._catalog.read() as tx:
@@ -140,7 +149,7 @@ class Sessions:
 
     def received(self, upload: Upload) -> int:
         """Bytes that are durable."""
-        if upload.state is UploadState.COMPLETED:
+        if upload.state is UploadState.COMPLETED or upload.transport is Transport.TUS:
             return upload.received
         with self._catalog.read() as tx:
             return sum(part.size for part in uploads.parts(tx, upload.id))
@@ -214,15 +223,16 @@ class Sessions:
 
     def complete(self, principal: Principal, upload_id: str, claimed: Sequence[tuple[int, str]]) -> Outcome:
         """The end of an upload in several requests, see :meth:`Completing.parts`."""
-        upload = self.find(principal, upload_id)
-        return self.completing.parts(upload, claimed, who=account_of(principal))
+        upload, who = self.find(principal, upload_id), account_of(principal)
+        if upload.transport is Transport.TUS:
+            return self.completing.in_order(upload, None, who=who)
+        return self.completing.parts(upload, claimed, who=who)
 
-    def cancel(self, principal: Principal, upload_id: str) -> None:
+    def cancel(self, upload: Upload, *, who: str) -> None:
         """Ends an open session and removes its bytes; one that has ended without a video stays so."""
-        upload = self.find(principal, upload_id)
         if upload.state is UploadState.COMPLETED:
             raise Conflict("The upload is complete; delete the video instead.", code="upload_completed")
-        self.abandon(upload, who=account_of(principal), why="cancelled by its owner", outcome="cancelled")
+        self.abandon(upload, who=who, why="cancelled by its owner", outcome="cancelled")
 
     def abandon(self, upload: Upload, *, who: str, why: str, outcome: str) -> None:
         """Ends a session for good. First the record, then the bytes: so nothing acknowledged can lose them."""
@@ -255,7 +265,7 @@ class Sessions:
     @staticmethod
     def _existing(tx: Connection, principal: Principal, new: NewUpload) -> Outcome | None:
         assert principal.account_id is not None
-        if new.described.sha256 is None or new.described.allow_duplicate:
+        if new.described.sha256 is None or new.described.allow_duplicate or new.answers_with_session:
             return None
         video = videos.find_duplicate(tx, principal.account_id, new.described.sha256)
         return None if video is None else Outcome(video, None, duplicate=True)
@@ -283,6 +293,7 @@ class Sessions:
             content_type=new.content_type,
             part_size=self._divide(size).part_size if size and new.transport is Transport.DIRECT else size,
             allow_duplicate=described.allow_duplicate,
+            transport_data=new.transport_data,
         )
         return Outcome(video, upload)
 

@@ -8,7 +8,9 @@ from penstock.access.keyring import Keyring
 from penstock.upload.config import UploadConfig
 
 PREFIX = "/api/uploads"
+TUS_PREFIX = f"{PREFIX}/tus"
 _PURPOSE = "upload"
+_TUS_METHOD = "PATCH"  # stands for all that the protocol does with one address
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,9 @@ class Urls:
     def __init__(self, keyring: Keyring, config: UploadConfig) -> None:
         self._keyring = keyring
         self._life = config.url_life_s
+        self._tus_life = (
+            config.session_life_s
+        )  # a client of that protocol has no way to ask for another address
         self._base = config.public_url
 
     def content(self, upload_id: str) -> SignedUrl:
@@ -35,16 +40,31 @@ class Urls:
         """Where one part of a ``direct`` upload goes."""
         return self._signed(part_path(upload_id, number))
 
+    def tus(self, upload_id: str) -> SignedUrl:
+        """Where a ``tus`` upload is asked after, continued and cancelled by whoever has the address."""
+        return self._signed(tus_path(upload_id), method=_TUS_METHOD, life=self._tus_life)
+
+    def tus_plain(self, upload_id: str) -> str:
+        """The same for who shows a key with each request."""
+        return f"{self._base}{tus_path(upload_id)}"
+
     def check(self, path: str, signature: str) -> None:
         """Raises ``Forbidden``: ``signature_invalid`` or ``signature_expired``."""
+        self._check(path, signature, "PUT")
+
+    def check_tus(self, upload_id: str, signature: str) -> None:
+        """The same for the address of a ``tus`` upload."""
+        self._check(tus_path(upload_id), signature, _TUS_METHOD)
+
+    def _check(self, path: str, signature: str, method: str) -> None:
         signed_urls.verify(
-            self._keyring, signature, purpose=_PURPOSE, method="PUT", resource=path, now=time.time()
+            self._keyring, signature, purpose=_PURPOSE, method=method, resource=path, now=time.time()
         )
 
-    def _signed(self, path: str) -> SignedUrl:
-        expires = int(time.time()) + self._life
+    def _signed(self, path: str, *, method: str = "PUT", life: int | None = None) -> SignedUrl:
+        expires = int(time.time()) + (self._life if life is None else life)
         signature = signed_urls.sign(
-            self._keyring, purpose=_PURPOSE, method="PUT", resource=path, expires=expires
+            self._keyring, purpose=_PURPOSE, method=method, resource=path, expires=expires
         )
         return SignedUrl(f"{self._base}{path}?signature={signature}", expires)
 
@@ -57,3 +77,8 @@ def content_path(upload_id: str) -> str:
 def part_path(upload_id: str, number: int) -> str:
     """The path of a ``direct`` upload's part."""
     return f"{PREFIX}/{upload_id}/parts/{number}"
+
+
+def tus_path(upload_id: str) -> str:
+    """The path of a ``tus`` upload."""
+    return f"{TUS_PREFIX}/{upload_id}"

@@ -404,7 +404,6 @@ def test_a_key_for_uploads_alone_suffices(instance: Instance, client: TestClient
         ({"size": 10**30}, 413, "upload_too_large"),
         ({"size": -1}, 422, "invalid_request"),
         ({"size": "big"}, 422, "invalid_request"),
-        ({"transport": "tus"}, 422, "transport_unsupported"),
         ({"transport": "pigeon"}, 422, "invalid_request"),
         ({"filename": ""}, 422, "invalid_request"),
         ({"filename": 7}, 422, "invalid_request"),

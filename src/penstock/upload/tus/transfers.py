@@ -1,0 +1,190 @@
+"""The requests that bring bytes of a resumable upload: they stream on the event loop, and block in threads.
+
+Whatever ends such a request, what came is made durable and counted before the right to write is given back: unless its
+client sent a checksum, which says something of all of its bytes or of none.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+import structlog
+from anyio.to_thread import run_sync
+
+from penstock.catalog.records import Upload
+from penstock.storage.staging import Durable, StagingBusy
+from penstock.storage.store import CHUNK
+from penstock.upload import metrics
+from penstock.upload.config import UploadConfig
+from penstock.upload.outcomes import Outcome
+from penstock.upload.receiving import SizeWrong
+from penstock.upload.tus.handover import Hold, Holds
+from penstock.upload.tus.protocol import Checksum, Locked, Patch
+from penstock.upload.tus.resumable import Resumable, Writing
+from penstock.video import identity
+from penstock.video.errors import PenstockError
+
+T = TypeVar("T")
+_log = structlog.get_logger()
+
+_AGAIN_S = 0.05  # between two tries for a right that another has
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """How an upload stands after a request; ``outcome`` once it is complete."""
+
+    upload: Upload
+    outcome: Outcome | None = None
+
+
+class ResumableTransfers:
+    """Receives bodies into uploads that go on where they were."""
+
+    def __init__(self, resumable: Resumable, holds: Holds, config: UploadConfig) -> None:
+        self._resumable = resumable
+        self._holds = holds
+        self._config = config
+
+    async def receive(
+        self, upload: Upload, asked: Patch, pieces: AsyncIterator[bytes], announced: int | None
+    ) -> Arrived:
+        """One request's bytes. Whole or not, what came and is durable counts; see :class:`Resumable` for what is refused."""
+        async with self._writing(upload.id) as (writing, hold):
+            room = await run_sync(self._resumable.accept, writing, asked, announced)
+            await self._fill(writing, hold, pieces, room, asked.checksum)
+        return await self.settled(writing.upload, writing.durable)
+
+    async def settled(self, upload: Upload, durable: Durable | None = None) -> Arrived:
+        """How an upload stands that nobody writes; it is completed where all its bytes are there."""
+        if upload.size is None or upload.received < upload.size:
+            return Arrived(upload)
+        with anyio.CancelScope(shield=True):  # the bytes are all there, whether their client is or not
+            outcome = await self._when_free(upload.id, lambda _: self._resumable.complete(upload, durable))
+        return Arrived(upload, outcome)
+
+    async def free(self, upload: Upload) -> None:
+        """Returns when nobody writes the upload, having asked whoever does to let go. Raises :class:`Locked`."""
+        async with self._writing(upload.id):
+            pass
+
+    @asynccontextmanager
+    async def _writing(self, upload_id: str) -> AsyncIterator[tuple[Writing, Hold]]:
+        token = identity.new_id()
+        writing = await self._when_free(
+            upload_id, lambda insist: self._resumable.begin(upload_id, token, insist=insist)
+        )
+        try:
+            with self._holds.holding(upload_id, token, writing.upload.asked) as hold:
+                yield writing, hold
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_sync(self._resumable.end, writing)
+
+    async def _when_free(self, upload_id: str, attempt: Callable[[bool], T]) -> T:
+        """What ``attempt`` gives once no other request is in its way; it is told when patience is over."""
+        deadline, asked = time.monotonic() + self._config.let_go_s, False
+        while True:
+            late = time.monotonic() >= deadline
+            try:
+                return await run_sync(attempt, late)
+            except StagingBusy:
+                if late:
+                    raise Locked(
+                        "Another request is writing this upload and does not let go; come back shortly.",
+                        retry_after=1,
+                    ) from None
+            if not self._holds.ask(upload_id) and not asked:
+                await run_sync(self._resumable.ask, upload_id)
+                asked = True
+            await anyio.sleep(_AGAIN_S)
+
+    async def _fill(
+        self,
+        writing: Writing,
+        hold: Hold,
+        pieces: AsyncIterator[bytes],
+        room: int,
+        checksum: Checksum | None,
+    ) -> None:
+        filling = _Filling(writing, self._resumable, room, checksum)
+        counter = metrics.RECEIVED_BYTES.labels(writing.upload.transport)
+        counted_at = time.monotonic()
+        try:
+            with metrics.TRANSFERS.track_inprogress():
+                while (piece := await hold.next_of(pieces)) is not None:
+                    counter.inc(len(piece))
+                    filling.add(piece)
+                    if filling.is_full:
+                        await run_sync(filling.write)
+                    if time.monotonic() - counted_at >= self._config.sign_of_life_s:
+                        await run_sync(filling.count)
+                        counted_at = time.monotonic()
+            await run_sync(filling.finish)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await run_sync(filling.rescue)
+            raise
+
+
+class _Filling:
+    """The bytes of one request on their way into a writer. Blocking, but for :meth:`add`."""
+
+    def __init__(self, writing: Writing, resumable: Resumable, room: int, checksum: Checksum | None) -> None:
+        self._writing = writing
+        self._resumable = resumable
+        self._room = room
+        self._checksum = checksum
+        self._running = None if checksum is None else checksum.begin()
+        self._buffer = bytearray()
+        self._broken = False  # a write failed: what the writer holds is not known any more
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._buffer) >= CHUNK
+
+    def add(self, piece: bytes) -> None:
+        if self._writing.writer.size + len(self._buffer) + len(piece) > self._room:
+            raise SizeWrong(f"More than the {self._room} bytes arrived that were missing.")
+        self._buffer += piece
+
+    def write(self) -> None:
+        if not self._buffer:
+            return
+        self._broken = True
+        self._writing.writer.write(self._buffer)
+        self._broken = False
+        if self._running is not None:
+            self._running.update(self._buffer)
+        self._buffer = bytearray()
+
+    def count(self) -> None:
+        """Counts what came so far, unless it is to be checked first."""
+        if self._running is None:
+            self.write()
+            self._keep()
+
+    def finish(self) -> None:
+        """After the last byte."""
+        self.write()
+        if self._checksum is not None and self._running is not None:
+            self._checksum.check(self._running)
+        self._keep()
+
+    def rescue(self) -> None:
+        """After the request ended otherwise: what came is kept if it can be. Whatever goes wrong now is not the reason."""
+        try:
+            if self._running is None and not self._broken:
+                self.write()
+                self._keep()
+        except PenstockError as error:
+            _log.warning("bytes_not_kept", upload_id=self._writing.upload.id, code=error.code)
+
+    def _keep(self) -> None:
+        if self._writing.uncounted and not self._broken:
+            self._broken = True  # after a failed sync nothing is believed
+            self._resumable.keep(self._writing)
+            self._broken = False
