@@ -16,6 +16,7 @@ import structlog
 
 from penstock.catalog import Catalog, claims, workers
 from penstock.processing import metrics
+from penstock.processing.complaint import Complaint
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.runs import Run, Runs, StopReason
 from penstock.video.errors import ConfigurationError, PenstockError, StaleClaim
@@ -161,9 +162,12 @@ class Lease:
         return worker.id
 
     def _renew_for_ever(self) -> None:
+        complaint = Complaint("heartbeat")
         while not self._ending.wait(self._config.heartbeat):
             try:
                 self.beat()
             except PenstockError as error:
                 # The lease runs on for some heartbeats; if it expires, commits are refused and nothing is done twice.
-                _log.warning("heartbeat_failed", code=error.code, detail=error.detail, age=round(self.age, 1))
+                complaint.failed(error)
+            else:
+                complaint.succeeded()

@@ -3,18 +3,14 @@
 import threading
 from collections.abc import Callable
 
-import structlog
-
-from penstock.video.errors import PenstockError
-
-_log = structlog.get_logger()
+from penstock.processing.complaint import Complaint
 
 
 class Periodic:
     """Calls ``action`` every ``interval`` seconds, the first time at once."""
 
     def __init__(self, name: str, interval: float, action: Callable[[], object]) -> None:
-        self._name = name
+        self._complaint = Complaint(name)
         self._interval = interval
         self._action = action
         self._ending = threading.Event()
@@ -43,8 +39,8 @@ class Periodic:
                 return
             try:
                 self._action()
-            except PenstockError as error:
-                _log.warning(f"{self._name}_failed", code=error.code, detail=error.detail)
-            except Exception:  # noqa: BLE001 - logged with its traceback; the next round may succeed
-                _log.exception(f"{self._name}_failed")
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next round may succeed
+                self._complaint.failed(error)
+            else:
+                self._complaint.succeeded()
             self._next.wait(self._interval)

@@ -40,5 +40,11 @@ class Scratch:
             shutil.rmtree(path, ignore_errors=True)
 
     def free_bytes(self) -> int:
-        """Room left on the scratch space's file system."""
-        return shutil.disk_usage(self.folder).free
+        """Room left on the scratch space's file system. Raises ``StorageUnavailable`` where it is not there any more."""
+        try:
+            return shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise StorageUnavailable(
+                "The folder of scratch space is gone. Was the data folder moved, or its disk unmounted? Put it back, or restart "
+                "Penstock where it is now; no task is started until then."
+            ) from error

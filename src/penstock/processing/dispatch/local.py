@@ -14,6 +14,7 @@ from penstock.catalog.claims import Outcome
 from penstock.catalog.retries import RetryPolicy
 from penstock.faults import Point
 from penstock.processing import metrics, relay, slots
+from penstock.processing.complaint import Complaint
 from penstock.processing.config import ProcessingConfig
 from penstock.processing.dispatch.doorbell import Listener
 from penstock.processing.lease import Lease
@@ -21,7 +22,7 @@ from penstock.processing.relay import Candidate
 from penstock.processing.room import Room
 from penstock.processing.runs import Run, Runs
 from penstock.processing.worker import Worker
-from penstock.video.errors import CatalogUnavailable, Conflict, PenstockError
+from penstock.video.errors import Conflict, PenstockError
 
 _log = structlog.get_logger()
 
@@ -111,18 +112,17 @@ class LocalDispatch:
 
     def _run(self) -> None:
         patience = 0.0
+        complaint = Complaint("dispatch")
         while not self._ending.is_set():
             if self._listener.wait(patience):
                 self._look_at_claims()
             try:
                 patience = self.fill()
-            except PenstockError as error:
-                level = _log.warning if isinstance(error, CatalogUnavailable) else _log.error
-                level("dispatch_failed", code=error.code, detail=error.detail)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next look may succeed
+                complaint.failed(error)
                 patience = self._config.heartbeat
-            except Exception:  # noqa: BLE001 - logged with its traceback; the next look may succeed
-                _log.exception("dispatch_failed")
-                patience = self._config.heartbeat
+            else:
+                complaint.succeeded()
 
     def _look_at_claims(self) -> None:
         """Whoever rang may have deleted what runs here: its tools end now, not at the next heartbeat."""
