@@ -10,6 +10,7 @@ from penstock.cli import (
     configuration,
     doctor,
     fsck,
+    importing,
     members,
     openapi,
     plan,
@@ -36,6 +37,7 @@ app = typer.Typer(
 for group in (
     serve,
     upload,
+    importing,
     videos,
     plan,
     verify,

@@ -75,6 +75,16 @@ class Client:
             self.connection, source, description, progress, remembered=self._memory, parallel=parallel
         ).run()
 
+    def uploaded_before(self, source: Path | Source, *, visibility: str | None = None) -> str | None:
+        """The id of the video that an earlier :meth:`upload`, noted in ``memory``, made of the file, if it still stands."""
+        source = LocalFile(source) if isinstance(source, Path) else source
+        description = Description(visibility=visibility)
+        uploading = Uploading(
+            self.connection, source, description, lambda _stage, _done: None, remembered=self._memory
+        )
+        there = uploading.there_already()
+        return None if there is None else there.id
+
     def videos(
         self,
         *,

@@ -153,7 +153,7 @@ class BucketObject(Source):
         while offset < end:
             asked = min(_RANGE, end - offset)
             try:
-                wanted: GetOptions = {"range": (offset, offset + asked), "if_match": self._version}
+                wanted: GetOptions = {"range": (offset, offset + asked), "if_match": self._version or None}
                 given = self._store.get(self._key, options=wanted).bytes()
             except (BaseError, OSError) as error:
                 raise unreadable_bucket(self.shown, error) from None

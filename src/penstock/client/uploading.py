@@ -69,7 +69,7 @@ class Uploading:
 
     def run(self) -> Uploaded:
         """Returns once the server has acknowledged the whole file as durable. Raises :class:`ClientError`."""
-        there = self._there_already()
+        there = self.there_already()
         if there is not None:
             return there
         if self._source.cheap and self._known.sha256 is None:
@@ -83,7 +83,7 @@ class Uploading:
         self._know(attempt=None, upload_id=None, video_id=uploaded.id, sha256=uploaded.sha256)
         return uploaded
 
-    def _there_already(self) -> Uploaded | None:
+    def there_already(self) -> Uploaded | None:
         """The video that an earlier run made of this file, where it still stands: then not even the digest is read."""
         if self._known.video_id is None or self._description.allow_duplicate:
             return None
@@ -159,18 +159,25 @@ class Uploading:
 
     def _go_on(self, upload_id: str, initiated: Initiated | None) -> Uploaded:
         sending = Sending(self._connection, self._source, upload_id, self._progress, parallel=self._parallel)
-        try:
-            found = _all_missing(initiated) or sending.ask()
-        except ClientError as error:
-            if error.code != "upload_completed":
-                raise
-            return self._compared(self._complete(sending, upload_id), self._known.sha256)
-        if self._source.cheap:
-            sending.send(found.missing)
-            digest = self._known.sha256
-        else:
-            digest = sending.send_in_order(found)
-        return self._compared(self._complete(sending, upload_id), digest)
+        digest, found, trouble = self._known.sha256, _all_missing(initiated), 0
+        while True:
+            try:
+                found = found or sending.ask()
+                if self._source.cheap:
+                    sending.send(found.missing)
+                else:
+                    digest = sending.send_in_order(found)
+                return self._compared(self._complete(sending, upload_id), digest)
+            except (
+                ClientError
+            ) as error:  # another program sends the same file: it may replace parts, and be the first
+                if error.code == "upload_completed":
+                    return self._compared(self._complete(sending, upload_id), digest)
+                if error.code != "parts_missing":
+                    raise
+                trouble += 1
+                self._connection.pause(trouble, error)
+                found = None
 
     def _complete(self, sending: Sending, upload_id: str) -> Uploaded:
         parts = [{"number": number, "etag": tag} for number, tag in sorted(sending.tags.items()) if tag]

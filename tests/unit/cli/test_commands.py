@@ -14,7 +14,8 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["up"], ["serve"], ["upload"], ["show"], ["doctor"], ["verify"], ["fsck"], ["settings"]]
+    "command",
+    [[], ["up"], ["serve"], ["upload"], ["import"], ["show"], ["doctor"], ["verify"], ["fsck"], ["settings"]],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     """Help ends well and says how to use it."""

@@ -120,11 +120,12 @@ def test_a_pause_that_is_too_long_is_no_pause(server: Server, connection: Connec
 
 def test_closing_ends_a_pause(server: Server) -> None:
     """A program that is interrupted does not sit out what it no longer needs."""
+    lines: list[Connection] = []
     patience = Patience(first=3600, longest=3600)
-    connection = Connection(server.url, patience=patience, waiting=lambda *_: connection.close())
+    lines.append(Connection(server.url, patience=patience, waiting=lambda *_: lines[0].close()))
     server.script.append(answer(503, PROBLEM))
     with pytest.raises(ClientError):
-        connection.json("GET", "/api/videos")
+        lines[0].json("GET", "/api/videos")
 
 
 def test_nothing_there_is_told_at_once_with_the_remedy() -> None:
