@@ -13,15 +13,8 @@ from starlette.requests import Request
 from penstock.storage.staging import PartWriter
 from penstock.storage.store import CHUNK
 from penstock.upload import metrics
-from penstock.video.errors import InvalidRequest, PenstockError, TransientError
-
-
-class BodyStalled(TransientError):
-    """The client sent nothing for too long. What had arrived does not count."""
-
-    code = "body_stalled"
-    status = 408
-    title = "The request body stalled"
+from penstock.video.errors import InvalidRequest, PenstockError
+from penstock.web_api.bodies import BodyStalled
 
 
 class SizeWrong(InvalidRequest):

@@ -1,34 +1,51 @@
 """A limit on request bodies that are read whole.
 
 A pure ASGI layer: a body within the limit is read first and handed on in one piece; a larger one is refused before any
-handler sees it, by its announced length where there is one. Requests that stream their body are let through.
+handler sees it, by its announced length where there is one, and so is one that takes too long. Requests that stream their
+body are let through.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penstock.video.errors import InvalidRequest, TooLarge
+from penstock.video.errors import InvalidRequest, TooLarge, TransientError
 
 StreamsBody = Callable[[str, str], bool]  # (method, path) -> whether the endpoint reads its body as a stream
 
 
-class BodyLimit:
-    """The ASGI layer; ``limit`` in bytes."""
+class BodyStalled(TransientError):
+    """The client sent nothing, or too little, for too long. What had arrived does not count."""
 
-    def __init__(self, app: ASGIApp, *, limit: int, streams_body: StreamsBody) -> None:
+    code = "body_stalled"
+    status = 408
+    title = "The request body stalled"
+
+
+class BodyLimit:
+    """The ASGI layer; ``limit`` in bytes, ``patience`` in seconds for a whole body."""
+
+    def __init__(self, app: ASGIApp, *, limit: int, patience: float, streams_body: StreamsBody) -> None:
         self._app = app
         self._limit = limit
+        self._patience = patience
         self._streams_body = streams_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; raises :class:`TooLarge` for the layer outside to render."""
+        """Serves one request; raises :class:`TooLarge` and :class:`BodyStalled` for the layer outside to render."""
         if scope["type"] != "http" or self._streams_body(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
         self._check_announced(scope)
-        body = await self._read(receive)
+        try:
+            async with asyncio.timeout(self._patience):
+                body = await self._read(receive)
+        except TimeoutError:
+            raise BodyStalled(
+                "The request's body took too long to arrive; send it again.", retry_after=1
+            ) from None
         delivered = False
 
         async def replay() -> Message:

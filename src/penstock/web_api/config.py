@@ -20,3 +20,7 @@ class WebConfig:
     """Most bytes of a request body that is not streamed; it is held in memory. The largest legal one is the completion of
     an upload that lists every part: ``PENSTOCK_UPLOAD_MOST_PARTS`` times 200 bytes must fit, and the start is refused where it does
     not. More lets strangers occupy more memory."""
+
+    json_body_s: float = 30.0
+    """Seconds within which such a body must be there whole, or the request is given up with ``body_stalled`` (408). Nobody
+    needs as long for so little; who sends a byte now and then would keep a connection for ever."""

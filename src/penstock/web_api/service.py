@@ -52,7 +52,12 @@ def create_service(
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(RequestContext, service=config.service, render=problems.of),
-            Middleware(BodyLimit, limit=config.json_body_limit, streams_body=streams_body),
+            Middleware(
+                BodyLimit,
+                limit=config.json_body_limit,
+                patience=config.json_body_s,
+                streams_body=streams_body,
+            ),
         ],
     )
     problems.install(app)
