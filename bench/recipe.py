@@ -54,7 +54,10 @@ def discard(tools: Tools, command: commands.Command) -> None:
 def one_by_one(tools: Tools, source: Path, plan_: Plan, chunk: Chunk) -> None:
     """The same chunk with a run of its own for each rung."""
     for rung in plan_.rungs:
-        discard(tools, commands.encode_chunk(source, replace(plan_, rungs=(rung,)), chunk))
+        discard(
+            tools,
+            commands.encode_chunk(source, replace(plan_, rungs=(rung,)), chunk, tools.config.max_pixels),
+        )
 
 
 def fan(command: commands.Command, plan_: Plan) -> commands.Command:
@@ -93,8 +96,12 @@ def video(tools: Tools, name: str) -> None:
             wall, cpu = cost(lambda: encode_chunk(tools, source, other, chunk, Path(folder)))  # noqa: B023
             size = sum(path.stat().st_size for path in Path(folder).rglob("*.m4s"))
         print(f"  first chunk, {profile.value:9}       {cpu:6.2f} CPU s {wall:6.2f} s   {size / 1000:.0f} kB")
-    _, together = cost(lambda: discard(tools, commands.encode_chunk(source, made, chunk)))
-    _, fanned = cost(lambda: discard(tools, fan(commands.encode_chunk(source, made, chunk), made)))
+    _, together = cost(
+        lambda: discard(tools, commands.encode_chunk(source, made, chunk, tools.config.max_pixels))
+    )
+    _, fanned = cost(
+        lambda: discard(tools, fan(commands.encode_chunk(source, made, chunk, tools.config.max_pixels), made))
+    )
     _, apart = cost(lambda: one_by_one(tools, source, made, chunk))
     print(f"  one decode for all rungs     {together / apart:6.2f} of one run per rung ({apart:.2f} CPU s)")
     print(f"  rungs scaled in a cascade    {together / fanned:6.2f} of scaling each from the source")
@@ -118,7 +125,9 @@ def long(tools: Tools, folder: Path) -> None:
     print(f"  scan                         {cpu:6.2f} CPU s {wall:6.2f} s")
     cut = chunks(made, found)
     for chunk in (cut[1], cut[len(cut) // 2], cut[-2]):
-        wall, cpu = cost(lambda: discard(tools, commands.encode_chunk(source, made, chunk)))  # noqa: B023
+        wall, cpu = cost(
+            lambda: discard(tools, commands.encode_chunk(source, made, chunk, tools.config.max_pixels))  # noqa: B023
+        )
         at = float(Fraction(chunk.first_frame) / (made.grid.rate if made.grid else 1))
         print(f"  a chunk of 16 s at {at:6.0f} s    {cpu:6.2f} CPU s {wall:6.2f} s")
     wall, cpu = cost(lambda: encode_audio(tools, source, made, made.audio[0], folder))

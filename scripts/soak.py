@@ -1,6 +1,6 @@
 """`make soak`: the simulations that `make test` runs for a moment, with fresh seeds for as long as is asked.
 
-Whole processing rooms and whole clusters die, collide and wake at random, from a seed. What fails is named by its seed and the
+Whole processing rooms and whole clusters die, collide and wake at random, from a seed; real files are damaged at random. What fails is named by its seed and the
 command that repeats it exactly; the exit status is then 1. A run never begins a round after its time is up.
 """
 
@@ -17,21 +17,19 @@ from penstock.membership.simulator.world import World
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUND = 5  # seeds of processing in one run of pytest, whose start costs some seconds
+ROUND_OF_FILES = 10  # damaged files for each seed: one takes a second or less
 NODES = 16  # of a simulated cluster
 LOSSES = (0.0, 0.1)  # shares of packets that a network loses
 
 
 def processing(first: int, count: int) -> list[str]:
     """Simulations of processing rooms from these seeds; the commands that repeat what failed."""
-    test = "tests/simulation/test_processing.py"
-    failed = []
-    if _pytest(test, first, count):
-        # Which of them it was: each alone, with its output.
-        failed = [seed for seed in range(first, first + count) if _pytest(test, seed, 1, shown=True)]
-    return [
-        f"SIMULATION_FIRST_SEED={seed} SIMULATION_SEEDS=1 {sys.executable} -m pytest {test}"
-        for seed in failed
-    ]
+    return _seeded("tests/simulation/test_processing.py", "SIMULATION", first, count)
+
+
+def media(first: int, count: int) -> list[str]:
+    """Damaged files from these seeds, taken through the media tools; the commands that repeat what failed."""
+    return _seeded("tests/media/test_fuzz.py", "FUZZ", first, count)
 
 
 def membership(seed: int) -> list[str]:
@@ -62,6 +60,8 @@ def main() -> int:
     while time.monotonic() < deadline:
         began = time.monotonic()
         broken = processing(seed, ROUND)
+        if time.monotonic() < deadline:
+            broken += media(ROUND_OF_FILES * seed, ROUND_OF_FILES * ROUND)
         for each in range(seed, seed + ROUND):
             if time.monotonic() < deadline:
                 broken += membership(each)
@@ -75,9 +75,18 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _pytest(test: str, first: int, count: int, *, shown: bool = False) -> bool:
+def _seeded(test: str, name: str, first: int, count: int) -> list[str]:
+    """A test from these seeds; the commands that repeat what failed."""
+    failed = []
+    if _pytest(test, name, first, count):
+        # Which of them it was: each alone, with its output.
+        failed = [seed for seed in range(first, first + count) if _pytest(test, name, seed, 1, shown=True)]
+    return [f"{name}_FIRST_SEED={seed} {name}_SEEDS=1 {sys.executable} -m pytest {test}" for seed in failed]
+
+
+def _pytest(test: str, name: str, first: int, count: int, *, shown: bool = False) -> bool:
     """Whether it failed."""
-    environment = {**os.environ, "SIMULATION_FIRST_SEED": str(first), "SIMULATION_SEEDS": str(count)}
+    environment = {**os.environ, f"{name}_FIRST_SEED": str(first), f"{name}_SEEDS": str(count)}
     command = [sys.executable, "-m", "pytest", test, "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if shown and done.returncode:

@@ -185,7 +185,7 @@ def test_a_file_that_names_another_opens_nothing(
     source.write_text(text.format(name=neighbour.name, path=neighbour), encoding="ascii")
     assert refusal(tools, source) == "media_playlist_refused"
     answer = bytearray()
-    finished = run(tools, commands.probe(source, 10), {1: answer.extend})
+    finished = run(tools, commands.probe(source, 10, tools.config.max_pixels), {1: answer.extend})
     assert finished.status != 0
     assert b"h264" not in answer
 

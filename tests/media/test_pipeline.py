@@ -310,7 +310,7 @@ def test_a_wrong_digest_fails_the_video(workshop: Workshop, media: Media, clips:
     video_id = workshop.upload(clips / "bbb_176x144_128kbps_15fps_h263.3gp", declared="0" * 64)
     with workshop.service(media):
         await_that(lambda: workshop.video(video_id).state in _ENDED, what="the end of processing")
-    assert workshop.video(video_id).error_code == "wrong_digest"
+    assert workshop.video(video_id).error_code == "digest_mismatch"
 
 
 def test_quality_settings_decide_the_ladder(workshop: Workshop, media: Media, clips: Path) -> None:

@@ -194,6 +194,6 @@ def test_surround_sound_is_offered_beside_stereo(tools: Tools, clips: Path, tmp_
     channels = {}
     for name, joined in made.items():
         answer = bytearray()
-        run(tools, commands.probe(joined, 1), {1: answer.extend})
+        run(tools, commands.probe(joined, 1, tools.config.max_pixels), {1: answer.extend})
         channels[name] = int(answer.split(b'"channels": ')[1].split(b",")[0])
     assert channels == {"audio-0": 2, "audio-1": 6}

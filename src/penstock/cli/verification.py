@@ -152,7 +152,9 @@ def _joins(track: Track, outputs: ObjectStore) -> Finding:
 def _decoded(track: Track, joined: Path, tools: Tools) -> Finding:
     """Decodes all of it. A decoder that lost pictures still ends with status 0, so they are counted."""
     report = bytearray()
-    finished = run(tools, commands.decode(joined), {commands.FIRST_OUTPUT_PIPE: report.extend})
+    finished = run(
+        tools, commands.decode(joined, tools.config.max_pixels), {commands.FIRST_OUTPUT_PIPE: report.extend}
+    )
     pictures = sum(1 for line in report.splitlines() if line and not line.startswith(b"#"))
     good = finished.status == 0 and not finished.messages.strip() and pictures == _frames(track)
     complaint = f"; it says: {finished.messages.strip()[-200:]}" if finished.messages.strip() else ""

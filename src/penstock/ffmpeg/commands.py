@@ -29,6 +29,9 @@ CONTAINERS = (
     "nut", "yuv4mpegpipe", "w64",
 )  # fmt: skip
 
+# Bytes: an 8K picture of 16 bits per colour has 285 million, the index of twenty million packets 480 million.
+_MAX_ALLOCATION = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -66,13 +69,13 @@ def test_source() -> Command:
     )
 
 
-def probe(source: Path, packets: int) -> Command:
+def probe(source: Path, packets: int, max_pixels: int) -> Command:
     """Header, streams, chapters and the first packets of a source, as JSON on standard output."""
     return Command(
         "ffprobe",
         (
             *("-v", "error"),  # what it complains about tells the kinds of unreadable files apart
-            *_guarded(),
+            *_guarded(max_pixels),
             "-show_format",
             "-show_streams",
             "-show_chapters",
@@ -87,7 +90,7 @@ def probe(source: Path, packets: int) -> Command:
     )
 
 
-def scan(source: Path, plan: Plan) -> Command:
+def scan(source: Path, plan: Plan, max_pixels: int) -> Command:
     """Packets' stream, times and flags as CSV on standard output, then each stream's ticks; nothing is decoded."""
     # Where each stream has a length of its own to be held against, the others need not be listed: half the time.
     chosen = () if plan.scan_end is None else ("-select_streams", str(plan.scan_stream))
@@ -95,7 +98,7 @@ def scan(source: Path, plan: Plan) -> Command:
         "ffprobe",
         (
             *("-v", "error"),
-            *_guarded(),
+            *_guarded(max_pixels),
             *chosen,
             *("-show_entries", "packet=stream_index,pts,dts,duration,flags:stream=index,time_base"),
             *("-of", "csv=p=0"),  # a tenth of JSON's bytes: ten hours are a million packets and more
@@ -105,7 +108,7 @@ def scan(source: Path, plan: Plan) -> Command:
     )
 
 
-def look(source: Path, stream: int, pictures: int, *, at: float | None = None) -> Command:
+def look(source: Path, stream: int, pictures: int, max_pixels: int, *, at: float | None = None) -> Command:
     """Decode a few pictures and report on them: that they decode, their colours, whether their lines are interlaced."""
     return Command(
         "ffmpeg",
@@ -113,7 +116,7 @@ def look(source: Path, stream: int, pictures: int, *, at: float | None = None) -
             *_quiet("info"),  # showinfo and idet report at this level
             *(("-ss", f"{at:.3f}") if at is not None else ()),
             "-noautorotate",  # the size as stored is asked for
-            *_guarded(),
+            *_guarded(max_pixels),
             *_input(source),
             *("-filter_complex", graphs.look(stream)),
             *("-map", "[v0]"),
@@ -125,7 +128,7 @@ def look(source: Path, stream: int, pictures: int, *, at: float | None = None) -
     )
 
 
-def encode_chunk(source: Path, plan: Plan, chunk: Chunk) -> Command:
+def encode_chunk(source: Path, plan: Plan, chunk: Chunk, max_pixels: int) -> Command:
     """Every rung of a chunk from one decode: rung ``i`` comes from pipe 4 + i; the last pipe tells each frame's origin."""
     assert plan.grid is not None
     outputs: list[str] = []
@@ -138,13 +141,17 @@ def encode_chunk(source: Path, plan: Plan, chunk: Chunk) -> Command:
         outputs += [*_fragmented_video(plan.grid), f"pipe:{FIRST_OUTPUT_PIPE + position}"]
     return Command(
         "ffmpeg",
-        (*_chunk_input(source, plan, chunk), *("-filter_complex", graphs.rungs(plan, chunk)), *outputs),
+        (
+            *_chunk_input(source, plan, chunk, max_pixels),
+            *("-filter_complex", graphs.rungs(plan, chunk)),
+            *outputs,
+        ),
         (source,),
         pipes=2 + len(plan.rungs),
     )
 
 
-def hash_chunk(source: Path, plan: Plan, chunk: Chunk) -> Command:
+def hash_chunk(source: Path, plan: Plan, chunk: Chunk, max_pixels: int) -> Command:
     """As :func:`encode_chunk`, but instead of encoding, the digest of each picture on its way to the encoder."""
     outputs: list[str] = []
     for position in range(len(plan.rungs)):
@@ -161,13 +168,17 @@ def hash_chunk(source: Path, plan: Plan, chunk: Chunk) -> Command:
         outputs += [f"pipe:{FIRST_OUTPUT_PIPE + position}"]
     return Command(
         "ffmpeg",
-        (*_chunk_input(source, plan, chunk), *("-filter_complex", graphs.rungs(plan, chunk)), *outputs),
+        (
+            *_chunk_input(source, plan, chunk, max_pixels),
+            *("-filter_complex", graphs.rungs(plan, chunk)),
+            *outputs,
+        ),
         (source,),
         pipes=1 + len(plan.rungs),
     )
 
 
-def encode_audio(source: Path, plan: Plan, track: AudioTrack, gain: float | None) -> Command:
+def encode_audio(source: Path, plan: Plan, track: AudioTrack, gain: float | None, max_pixels: int) -> Command:
     """One whole track, one fragment per segment, on pipe 4."""
     # Rounded down: the fragment ends at or after it.
     seconds = track.segment_samples * 1_000_000 // track.sample_rate
@@ -178,7 +189,7 @@ def encode_audio(source: Path, plan: Plan, track: AudioTrack, gain: float | None
             *_progress(),
             "-copyts",  # the source's own times, so that one zero holds for every track
             *("-vn", "-sn", "-dn"),  # nothing else is decoded
-            *_guarded(),
+            *_guarded(max_pixels),
             *_input(source),
             *("-filter_complex", graphs.sound(plan, track, gain)),
             *("-map", "[a0]"),
@@ -197,7 +208,7 @@ def encode_audio(source: Path, plan: Plan, track: AudioTrack, gain: float | None
     )
 
 
-def measure_loudness(source: Path, plan: Plan, track: AudioTrack) -> Command:
+def measure_loudness(source: Path, plan: Plan, track: AudioTrack, max_pixels: int) -> Command:
     """Decode a track once and report its loudness on standard error."""
     return Command(
         "ffmpeg",
@@ -206,7 +217,7 @@ def measure_loudness(source: Path, plan: Plan, track: AudioTrack) -> Command:
             *_progress(),
             "-copyts",
             *("-vn", "-sn", "-dn"),
-            *_guarded(),
+            *_guarded(max_pixels),
             *_input(source),
             *("-filter_complex", graphs.loudness(plan, track)),
             *("-map", "[a0]"),
@@ -217,7 +228,7 @@ def measure_loudness(source: Path, plan: Plan, track: AudioTrack) -> Command:
     )
 
 
-def poster(source: Path, plan: Plan, *, from_beginning: bool = False) -> Command:
+def poster(source: Path, plan: Plan, max_pixels: int, *, from_beginning: bool = False) -> Command:
     """The poster as JPEG on pipe 4."""
     assert plan.poster is not None
     return Command(
@@ -226,7 +237,7 @@ def poster(source: Path, plan: Plan, *, from_beginning: bool = False) -> Command
             *_quiet("error"),
             *_progress(),
             *(() if from_beginning else ("-seek_timestamp", "1", "-ss", f"{float(plan.poster.time):.6f}")),
-            *_guarded(),
+            *_guarded(max_pixels),
             "-noautorotate",  # the graph turns the picture, as the plan says
             *_input(source),
             *("-filter_complex", graphs.poster(plan, plan.poster)),
@@ -242,7 +253,7 @@ def poster(source: Path, plan: Plan, *, from_beginning: bool = False) -> Command
     )
 
 
-def captions(source: Path, plan: Plan, track: CaptionsTrack) -> Command:
+def captions(source: Path, plan: Plan, track: CaptionsTrack, max_pixels: int) -> Command:
     """One text subtitle stream as WebVTT on pipe 4, counted from the video's zero."""
     return Command(
         "ffmpeg",
@@ -251,7 +262,7 @@ def captions(source: Path, plan: Plan, track: CaptionsTrack) -> Command:
             *_progress(),
             "-copyts",
             *("-vn", "-an", "-dn"),
-            *_guarded(),
+            *_guarded(max_pixels),
             *_input(source),
             *("-map", f"0:{track.stream}"),
             *("-output_ts_offset", f"{-float(plan.origin):.6f}"),
@@ -264,7 +275,7 @@ def captions(source: Path, plan: Plan, track: CaptionsTrack) -> Command:
     )
 
 
-def decode(media: Path) -> Command:
+def decode(media: Path, max_pixels: int) -> Command:
     """Decode the first video stream of a file of ours whole: time and digest of every picture on pipe 4."""
     return Command(
         "ffmpeg",
@@ -272,7 +283,7 @@ def decode(media: Path) -> Command:
             *_quiet("error"),
             *_progress(),
             "-copyts",
-            *_guarded(),
+            *_guarded(max_pixels),
             *_input(media),
             *("-map", "0:v:0", "-fps_mode", "passthrough"),
             *("-f", "framehash", "-hash", "sha256", f"pipe:{FIRST_OUTPUT_PIPE}"),
@@ -282,7 +293,7 @@ def decode(media: Path) -> Command:
     )
 
 
-def compare(source: Path, plan: Plan, chunk: Chunk, rung: Rung, media: Path) -> Command:
+def compare(source: Path, plan: Plan, chunk: Chunk, rung: Rung, media: Path, max_pixels: int) -> Command:
     """PSNR of every picture of an encoded file against the source on the plan's grid, on standard output.
 
     ``chunk`` covers all that ``media`` holds; ``rung`` is the one that was encoded.
@@ -295,8 +306,8 @@ def compare(source: Path, plan: Plan, chunk: Chunk, rung: Rung, media: Path) -> 
     return Command(
         "ffmpeg",
         (
-            *_chunk_input(source, plan, chunk),
-            *_guarded(),
+            *_chunk_input(source, plan, chunk, max_pixels),
+            *_guarded(max_pixels),
             *_input(media),
             *("-filter_complex", graph, "-map", "[p]", "-f", "null", "-"),
         ),
@@ -312,9 +323,16 @@ def _name(path: Path) -> str:
     return f"file:{path}"
 
 
-def _guarded() -> tuple[str, ...]:
+def _guarded(max_pixels: int) -> tuple[str, ...]:
     """A file chooses nothing but its pixels: no other protocol and no container that leads elsewhere. Before each input."""
-    return ("-protocol_whitelist", "file", "-format_whitelist", ",".join(CONTAINERS))
+    # Sizes in a file are anybody's word: nothing that is honestly asked for in one piece is as large.
+    return (
+        *("-protocol_whitelist", "file", "-format_whitelist", ",".join(CONTAINERS)),
+        *("-max_alloc", str(_MAX_ALLOCATION)),
+        # No decoder makes a larger picture, whatever the header said: a stream may change its size at any moment. Tools decode
+        # a little even where only packets or sound are asked for.
+        *("-max_pixels", str(max_pixels)),
+    )
 
 
 def _input(path: Path) -> tuple[str, ...]:
@@ -338,7 +356,7 @@ def _anonymous() -> tuple[str, ...]:
     return ("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact")
 
 
-def _chunk_input(source: Path, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
+def _chunk_input(source: Path, plan: Plan, chunk: Chunk, max_pixels: int) -> tuple[str, ...]:
     threads = str(max(rung.threads for rung in plan.rungs))
     seek: tuple[str, ...] = ()
     if chunk.seek is not None:
@@ -361,7 +379,7 @@ def _chunk_input(source: Path, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
         *("-threads", threads),  # of the decoder
         *("-an", "-sn", "-dn"),  # nothing else is decoded
         *seek,
-        *_guarded(),
+        *_guarded(max_pixels),
         *_input(source),
     )
 

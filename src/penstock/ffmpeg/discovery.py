@@ -58,9 +58,10 @@ def discover(config: FfmpegConfig) -> Tools:
 def _choose(name: str, setting: Path | None, package: str, pattern: str) -> Path:
     """The setting, else the bundled program, else the one on the search path."""
     if setting is not None:
-        if not os.access(setting, os.X_OK):
+        if not setting.is_file() or not os.access(setting, os.X_OK):
             raise ToolError(
-                f"The {name} that PENSTOCK_FFMPEG_{name.upper()} names is not there or cannot be executed."
+                f"The {name} that PENSTOCK_FFMPEG_{name.upper()} names, {setting}, {_what_is_wrong(setting)}. Correct "
+                f"PENSTOCK_FFMPEG_{name.upper()}, or unset it to use the {name} that comes with Penstock."
             )
         return setting.resolve()
     for program in (*_bundled(package, pattern), shutil.which(name)):
@@ -69,6 +70,12 @@ def _choose(name: str, setting: Path | None, package: str, pattern: str) -> Path
     raise ToolError(
         f"No {name} was found: install the Python package '{package}' or {name} itself, or set PENSTOCK_FFMPEG_{name.upper()}."
     )
+
+
+def _what_is_wrong(program: Path) -> str:
+    if not program.exists():
+        return "is not there"
+    return "is a folder" if program.is_dir() else "cannot be executed by this user"
 
 
 def _bundled(package: str, pattern: str) -> Iterator[Path]:
@@ -136,7 +143,10 @@ def _ask(tools: Tools, command: commands.Command) -> str:
     finished = run(tools, command, {1: answer.extend}, deadline=30)  # seconds; a cold start from a slow disk
     if finished.status != 0:
         complaint = finished.messages.strip()[-300:]
-        raise ToolError(f"{command.program} does not run (status {finished.status}): {complaint}")
+        raise ToolError(
+            f"{command.program} does not run (status {finished.status}): {complaint.rstrip('.')}. Name another in "
+            f"PENSTOCK_FFMPEG_{command.program.upper()}, or unset it to use the one that comes with Penstock."
+        )
     return answer.decode("utf-8", "replace")
 
 

@@ -25,6 +25,7 @@ from penstock.video.tracks import AudioTrack
 _TARGET_LUFS = -16.0
 # What decoders say of bad data.
 _DAMAGE = re.compile("Invalid data found when processing input|error while decoding")
+_LARGER = "exceeds specified max pixel count"
 
 
 def encode_chunk(
@@ -76,7 +77,7 @@ def encode_chunk(
 
     finished = run(
         tools,
-        commands.encode_chunk(source, plan, chunk),
+        commands.encode_chunk(source, plan, chunk, tools.config.max_pixels),
         sinks,
         cancel=cancel,
         on_progress=progress,
@@ -86,7 +87,7 @@ def encode_chunk(
         output = ChunkOutput(tuple(writer.close() for writer in writers))
         _check_origins(plan, chunk, origins.decode("ascii"))
     except ToolFailed as error:
-        raise _explained(error, finished) from error
+        raise _explained(error, finished, empty=all(writer.empty for writer in writers)) from error
     return output
 
 
@@ -118,7 +119,7 @@ def encode_audio(
 
     finished = run(
         tools,
-        commands.encode_audio(source, plan, track, gain),
+        commands.encode_audio(source, plan, track, gain, tools.config.max_pixels),
         {commands.FIRST_OUTPUT_PIPE: writer.feed},
         cancel=cancel,
         on_progress=progress,
@@ -128,7 +129,7 @@ def encode_audio(
     try:
         return writer.close()
     except ToolFailed as error:
-        raise _explained(error, finished) from error
+        raise _explained(error, finished, empty=writer.empty) from error
 
 
 def _check_origins(plan: Plan, chunk: Chunk, report: str) -> None:
@@ -153,21 +154,27 @@ def _check_origins(plan: Plan, chunk: Chunk, report: str) -> None:
 
 def _gain(tools: Tools, source: Path, plan: Plan, track: AudioTrack, cancel: Event | None) -> float | None:
     """Decibels that bring a track to the target loudness (EBU R128); None for silence."""
-    report = run(tools, commands.measure_loudness(source, plan, track), {}, cancel=cancel).messages
+    report = run(
+        tools, commands.measure_loudness(source, plan, track, tools.config.max_pixels), {}, cancel=cancel
+    ).messages
     measured = re.findall(r"I: +(-?\d+\.\d) LUFS", report)
     loudness = float(measured[-1]) if measured else -70.0
     # -70 is the gate of the measurement: nothing to hear.
     return None if loudness <= -70.0 else _TARGET_LUFS - loudness
 
 
-def _explained(error: ToolFailed, finished: Finished) -> ToolFailed | MediaError:
+def _explained(error: ToolFailed, finished: Finished, *, empty: bool) -> ToolFailed | MediaError:
     """The failure with what the tool said last, which is for operators: it may name things of this machine.
 
-    Where the tool read all there is and said that it cannot be decoded, the source is at fault: nor will it the next time.
+    Where the tool read all there is and made nothing of it, or said that it cannot be decoded, the source is at fault: nor will
+    it be any better the next time.
     """
     blamed: ToolFailed | MediaError = error
-    if isinstance(error, FramesDiffer) and finished.status == 0 and _DAMAGE.search(finished.messages):
-        blamed = refused(Refusal.UNDECODABLE, "What decodes ends before the file does.")
+    if isinstance(error, FramesDiffer) and finished.status == 0:
+        if _LARGER in finished.messages:
+            blamed = refused(Refusal.TOO_LARGE, "Its pictures grow beyond it on the way.")
+        elif empty or _DAMAGE.search(finished.messages):
+            blamed = refused(Refusal.UNDECODABLE, "What decodes ends before the file does.")
     blamed.add_note(
         f"The tool ended with status {finished.status} after {finished.seconds:.1f} s:\n{finished.messages}"
     )

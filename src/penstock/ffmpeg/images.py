@@ -17,9 +17,11 @@ _MAX_BYTES = 64 << 20  # of a poster or a captions file; real ones have a thousa
 
 def poster(tools: Tools, source: Path, plan: Plan, scratch: Path, *, cancel: Event | None = None) -> MadeFile:
     """``poster.jpg`` in ``scratch``. Raises ``Cancelled``, ``ToolFailed``; only for plans that have a poster."""
-    data = _make(tools, commands.poster(source, plan), cancel)
+    data = _make(tools, commands.poster(source, plan, tools.config.max_pixels), cancel)
     if not data:  # a header that claims more than there is: the first picture is there, or there is no video
-        data = _make(tools, commands.poster(source, plan, from_beginning=True), cancel)
+        data = _make(
+            tools, commands.poster(source, plan, tools.config.max_pixels, from_beginning=True), cancel
+        )
     if not data:
         raise ToolFailed("No picture for the poster could be decoded.")
     return _keep(scratch, "poster.jpg", data, "image/jpeg")
@@ -35,7 +37,7 @@ def captions(
     cancel: Event | None = None,
 ) -> MadeFile:
     """One subtitle stream as a WebVTT file, times counted from the video's zero. Raises ``Cancelled``, ``ToolFailed``."""
-    data = _make(tools, commands.captions(source, plan, track), cancel)
+    data = _make(tools, commands.captions(source, plan, track, tools.config.max_pixels), cancel)
     if not data.startswith(b"WEBVTT"):
         raise ToolFailed(f"The subtitles of {track.name} could not be read.")
     return _keep(scratch, f"{track.name}.vtt", data, "text/vtt")

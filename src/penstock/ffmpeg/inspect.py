@@ -42,7 +42,13 @@ def inspect(tools: Tools, source: Path, *, cancel: Event | None = None) -> Sourc
             raise refused(Refusal.DAMAGED, "Its header describes too much.")
         answer.extend(data)
 
-    finished = run(tools, commands.probe(source, _SAMPLE), {1: collect}, cancel=cancel, deadline=_PATIENCE)
+    finished = run(
+        tools,
+        commands.probe(source, _SAMPLE, tools.config.max_pixels),
+        {1: collect},
+        cancel=cancel,
+        deadline=_PATIENCE,
+    )
     if finished.status != 0:
         raise _unreadable(finished, structure)
     try:
@@ -65,7 +71,9 @@ def inspect(tools: Tools, source: Path, *, cancel: Event | None = None) -> Sourc
 def scan(tools: Tools, source: Path, plan: Plan, *, cancel: Event | None = None) -> ScanResult:
     """Read every packet's head: 10 hours take some seconds. Raises as :func:`inspect`."""
     reader = PacketReader(plan, tools.config.max_packets)
-    finished = run(tools, commands.scan(source, plan), {1: reader.feed}, cancel=cancel)
+    finished = run(
+        tools, commands.scan(source, plan, tools.config.max_pixels), {1: reader.feed}, cancel=cancel
+    )
     result = reader.result()
     if result is None:
         raise _unreadable(finished, Structure()) if finished.status else refused(Refusal.NO_STREAMS)
@@ -86,10 +94,19 @@ def _with_pictures_seen(
         raise refused(Refusal.TOO_LARGE, f"It is {stream.width} by {stream.height}.")
 
     def look(pictures: int, at: Fraction | None) -> probe.Look:
-        command = commands.look(source, stream.index, pictures, at=None if at is None else float(at))
+        command = commands.look(
+            source,
+            stream.index,
+            pictures,
+            tools.config.max_pixels,
+            at=None if at is None else float(at),
+        )
         finished = run(tools, command, {}, cancel=cancel, deadline=_PATIENCE, keep=_report_size(pictures))
         _blame_the_machine(finished)
-        return probe.look(finished.messages)
+        seen = probe.look(finished.messages)
+        if seen.pictures == 0:
+            probe.refuse_larger(finished.messages, tools.config)
+        return seen
 
     first = look(_FEW, None)
     if first.pictures == 0 and not stream.width and media.audio:
@@ -125,6 +142,8 @@ def _blame_the_machine(finished: Finished) -> None:
 def _unreadable(finished: Finished, structure: Structure) -> MediaError:
     """Why ffprobe could not open a file, from the file's own structure and the tool's words."""
     _blame_the_machine(finished)
+    if "max_streams" in finished.messages:  # FFmpeg's own limit, above any of ours
+        return refused(Refusal.TOO_MANY_STREAMS)
     if structure.mp4 and not structure.moov:
         return refused(Refusal.NO_MOOV)
     if structure.mp4:

@@ -25,6 +25,7 @@ _TEXT_SUBTITLES = frozenset(
     {"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text", "sami", "microdvd", "subviewer"}
 )
 _ENCRYPTED_TAGS = frozenset({"encv", "enca", "drmi", "drms"})
+_CUSTOMARY = frozenset({*range(1, 9), 16, 24})  # numbers of channels for which FFmpeg has a layout to assume
 _UNSAID = frozenset({None, "", "unknown", "unspecified", "reserved", "N/A"})
 
 
@@ -116,6 +117,13 @@ def look(report: str) -> Look:
     )  # fmt: skip
 
 
+def refuse_larger(report: str, limits: FfmpegConfig) -> None:
+    """Raises ``MediaError`` where a decoder says that it gave up because its pictures are larger than the limit."""
+    for width, height in re.findall(r"Picture size (\d+)x(\d+) ", report):
+        if int(width) * int(height) > limits.max_pixels:
+            raise refused(Refusal.TOO_LARGE, f"It is {width} by {height}.")
+
+
 def corrected(stream: VideoStream, seen: Look, limits: FfmpegConfig) -> VideoStream:
     """The stream with what its pictures said in place of what its header said. Raises ``MediaError``."""
     if seen.pictures == 0:
@@ -200,7 +208,9 @@ class _Sorted:
         if kind == "video":  # its size may be 0 so far: the first decoded picture tells
             return None
         channels, rate = int(stream.get("channels", 0)), int(stream.get("sample_rate", 0))
-        return None if channels > 0 and rate > 0 else "undecodable"
+        # Which loudspeaker a channel is for must be said or be customary, or nothing can be mixed from them.
+        mixable = stream.get("channel_layout") not in _UNSAID or channels in _CUSTOMARY
+        return None if channels > 0 and rate > 0 and mixable else "undecodable"
 
 
 def _times_by_stream(document: Mapping[str, Any]) -> Mapping[int, list[Fraction]]:

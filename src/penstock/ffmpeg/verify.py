@@ -61,7 +61,12 @@ def join(init: Path, segments: Iterable[Path], joined: Path) -> Path:
 def pictures(tools: Tools, media: Path, *, cancel: Event | None = None) -> list[Picture]:
     """Every picture of the first video stream, decoded. Raises ``ToolFailed`` if the decoder complains."""
     made = bytearray()
-    finished = run(tools, commands.decode(media), {commands.FIRST_OUTPUT_PIPE: made.extend}, cancel=cancel)
+    finished = run(
+        tools,
+        commands.decode(media, tools.config.max_pixels),
+        {commands.FIRST_OUTPUT_PIPE: made.extend},
+        cancel=cancel,
+    )
     if finished.status or finished.messages.strip():
         raise ToolFailed(f"Decoding the result failed with status {finished.status}.")
     return read_hashes(made.decode("ascii"))
@@ -73,7 +78,7 @@ def source_pictures(
     """What the encoder of each rung is given for a chunk, in the order of the plan's rungs."""
     made = [bytearray() for _ in plan.rungs]
     sinks = {commands.FIRST_OUTPUT_PIPE + position: data.extend for position, data in enumerate(made)}
-    run(tools, commands.hash_chunk(source, plan, chunk), sinks, cancel=cancel)
+    run(tools, commands.hash_chunk(source, plan, chunk, tools.config.max_pixels), sinks, cancel=cancel)
     return [read_hashes(data.decode("ascii")) for data in made]
 
 
@@ -93,7 +98,7 @@ def check_rung(
     misplaced = (n for n, picture in enumerate(shown) if picture.time != n / plan.grid.rate)
     whole = Chunk(0, 0, frames, 1, plan.grid.segments(frames), None, last=True)
     report = bytearray()
-    command = commands.compare(source, plan, whole, plan.rung(rung), joined)
+    command = commands.compare(source, plan, whole, plan.rung(rung), joined, tools.config.max_pixels)
     run(tools, command, {1: report.extend}, cancel=cancel)
     psnr = [float(value) for value in re.findall(r"psnr_avg:(\S+)", report.decode("ascii", "replace"))]
     worst = min(range(len(psnr)), key=psnr.__getitem__, default=0)

@@ -73,6 +73,11 @@ class TrackWriter(ABC):
         assert self._init is not None  # else nothing came, and that was refused
         return EncodedTrack(self._init, tuple(self._segments))
 
+    @property
+    def empty(self) -> bool:
+        """Whether not a single picture or packet has come."""
+        return self._init is None
+
     @abstractmethod
     def _take(self, fragment: Fragment) -> None:
         """Write a fragment, or keep it for the segment that it belongs to."""

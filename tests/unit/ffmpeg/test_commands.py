@@ -11,7 +11,7 @@ from penstock.video.media import Colour, Scan, SourceMedia
 from penstock.video.plan import Chunk, Settings, chunks, plan
 from tests.unit.video.sources import picture, sound, source, subtitles
 
-SOURCE = Path("/data/sources/-i evil")
+SOURCE, PIXELS = Path("/data/sources/-i evil"), 10_000
 PLAN = plan(source(subtitles=(subtitles(),)), Settings())
 CHUNK = Chunk(2, 500, 400, 6, 4, Fraction(1001, 60), last=False)
 
@@ -19,18 +19,18 @@ CHUNK = Chunk(2, 500, 400, 6, 4, Fraction(1001, 60), last=False)
 def every_command() -> list[Command]:
     """One of each that opens a source."""
     return [
-        commands.probe(SOURCE, 10),
-        commands.scan(SOURCE, PLAN),
-        commands.look(SOURCE, 0, 2),
-        commands.look(SOURCE, 0, 2, at=1.5),
-        commands.encode_chunk(SOURCE, PLAN, CHUNK),
-        commands.hash_chunk(SOURCE, PLAN, CHUNK),
-        commands.encode_audio(SOURCE, PLAN, PLAN.audio[0], None),
-        commands.measure_loudness(SOURCE, PLAN, PLAN.audio[0]),
-        commands.poster(SOURCE, PLAN),
-        commands.captions(SOURCE, PLAN, PLAN.captions[0]),
-        commands.decode(SOURCE),
-        commands.compare(SOURCE, PLAN, CHUNK, PLAN.rungs[0], Path("/data/joined.mp4")),
+        commands.probe(SOURCE, 10, PIXELS),
+        commands.scan(SOURCE, PLAN, PIXELS),
+        commands.look(SOURCE, 0, 2, PIXELS),
+        commands.look(SOURCE, 0, 2, PIXELS, at=1.5),
+        commands.encode_chunk(SOURCE, PLAN, CHUNK, PIXELS),
+        commands.hash_chunk(SOURCE, PLAN, CHUNK, PIXELS),
+        commands.encode_audio(SOURCE, PLAN, PLAN.audio[0], None, PIXELS),
+        commands.measure_loudness(SOURCE, PLAN, PLAN.audio[0], PIXELS),
+        commands.poster(SOURCE, PLAN, PIXELS),
+        commands.captions(SOURCE, PLAN, PLAN.captions[0], PIXELS),
+        commands.decode(SOURCE, PIXELS),
+        commands.compare(SOURCE, PLAN, CHUNK, PLAN.rungs[0], Path("/data/joined.mp4"), PIXELS),
     ]
 
 
@@ -42,6 +42,7 @@ def test_every_input_is_guarded_and_named_beyond_doubt(command: Command) -> None
     assert len(inputs) == len(command.reads)
     assert words.count("-protocol_whitelist") == words.count("-format_whitelist") == len(inputs)
     assert set(option(words, "-protocol_whitelist")) == {"file"}
+    assert option(words, "-max_pixels") == [str(PIXELS)] * len(inputs)
     for accepted in option(words, "-format_whitelist"):
         assert not {"hls", "concat", "dash", "image2", "lavfi", "sdp", "tty", "imf"} & set(
             accepted.split(",")
@@ -59,7 +60,7 @@ def option(words: tuple[str, ...], name: str) -> list[str]:
 
 def test_a_chunk_is_one_decode_and_an_output_per_rung() -> None:
     """Each rung on its own pipe, with its own caps, and all cut by the same graph."""
-    command = commands.encode_chunk(SOURCE, PLAN, CHUNK)
+    command = commands.encode_chunk(SOURCE, PLAN, CHUNK, PIXELS)
     words = command.arguments
     assert words.count("-i") == 1
     assert option(words, "-map") == ["[v0]", "[v1]", "[v2]", "[v3]"]
@@ -77,18 +78,18 @@ def test_a_chunk_is_one_decode_and_an_output_per_rung() -> None:
 
 def test_a_chunk_seeks_without_rounding_down_and_is_cut_by_its_graph_alone() -> None:
     """A microsecond too early would find the keyframe before; -t counts from the first kept frame."""
-    words = commands.encode_chunk(SOURCE, PLAN, CHUNK).arguments
+    words = commands.encode_chunk(SOURCE, PLAN, CHUNK, PIXELS).arguments
     assert option(words, "-ss") == ["16.683334"]
     assert "-noaccurate_seek" in words
     assert not {"-t", "-to"} & set(words)
     assert words.index("-ss") < words.index("-i")
-    first = commands.encode_chunk(SOURCE, PLAN, replace(CHUNK, seek=None)).arguments
+    first = commands.encode_chunk(SOURCE, PLAN, replace(CHUNK, seek=None), PIXELS).arguments
     assert "-ss" not in first
 
 
 def test_keyframes_stand_where_the_plan_says_and_threads_are_pinned() -> None:
     """In every rung alike; the encoder's bytes depend on the number of threads."""
-    words = commands.encode_chunk(SOURCE, PLAN, CHUNK).arguments
+    words = commands.encode_chunk(SOURCE, PLAN, CHUNK, PIXELS).arguments
     assert set(option(words, "-g")) == set(option(words, "-keyint_min")) == {"50"}
     assert option(words, "-threads")[1:] == [str(rung.threads) for rung in PLAN.rungs]
     assert set(option(words, "-enc_time_base")) == {"1/25"}
@@ -98,7 +99,7 @@ def test_keyframes_stand_where_the_plan_says_and_threads_are_pinned() -> None:
 def graph(media: SourceMedia, chunk: Chunk = CHUNK) -> str:
     """The graph of a chunk of a source."""
     (text,) = option(
-        commands.encode_chunk(SOURCE, plan(media, Settings()), chunk).arguments, "-filter_complex"
+        commands.encode_chunk(SOURCE, plan(media, Settings()), chunk, PIXELS).arguments, "-filter_complex"
     )
     return text
 
@@ -135,7 +136,7 @@ def test_rotated_pictures_are_scaled_as_they_lie() -> None:
     """Then turned."""
     text = graph(source(video=(picture(rotation=90),)))
     assert "scale=1280:720:flags=bicubic:out_range=tv,transpose=clock,format=yuv420p" in text
-    assert "-noautorotate" in commands.encode_chunk(SOURCE, PLAN, CHUNK).arguments
+    assert "-noautorotate" in commands.encode_chunk(SOURCE, PLAN, CHUNK, PIXELS).arguments
 
 
 def test_interlaced_pictures_are_woven_before_the_cut() -> None:
@@ -158,7 +159,9 @@ def test_sound_is_filled_from_the_videos_zero() -> None:
     """Counted from the same origin as the pictures, in the track's layout."""
     media = source(video=(picture(start=Fraction(1, 2)),), audio=(sound(start=Fraction(1, 4), channels=6),))
     made = plan(media, Settings())
-    stereo, surround = (commands.encode_audio(SOURCE, made, track, None).arguments for track in made.audio)
+    stereo, surround = (
+        commands.encode_audio(SOURCE, made, track, None, PIXELS).arguments for track in made.audio
+    )
     assert (
         "asetpts=PTS-250000,aresample=48000:async=1:min_hard_comp=0.03:first_pts=0"
         in option(stereo, "-filter_complex")[0]
@@ -169,18 +172,20 @@ def test_sound_is_filled_from_the_videos_zero() -> None:
 
 def test_loudness_is_set_by_one_gain_and_a_limiter() -> None:
     """Only where a gain was measured."""
-    words = commands.encode_audio(SOURCE, PLAN, PLAN.audio[0], 6.5).arguments
+    words = commands.encode_audio(SOURCE, PLAN, PLAN.audio[0], 6.5, PIXELS).arguments
     assert "volume=6.50dB,alimiter=" in option(words, "-filter_complex")[0]
-    assert "volume" not in " ".join(commands.encode_audio(SOURCE, PLAN, PLAN.audio[0], None).arguments)
+    assert "volume" not in " ".join(
+        commands.encode_audio(SOURCE, PLAN, PLAN.audio[0], None, PIXELS).arguments
+    )
 
 
 def test_nothing_of_the_sources_tags_reaches_a_viewer() -> None:
     """Where a phone was when it recorded, for instance."""
     for command in (
-        commands.encode_chunk(SOURCE, PLAN, CHUNK),
-        commands.encode_audio(SOURCE, PLAN, PLAN.audio[0], None),
-        commands.poster(SOURCE, PLAN),
-        commands.captions(SOURCE, PLAN, PLAN.captions[0]),
+        commands.encode_chunk(SOURCE, PLAN, CHUNK, PIXELS),
+        commands.encode_audio(SOURCE, PLAN, PLAN.audio[0], None, PIXELS),
+        commands.poster(SOURCE, PLAN, PIXELS),
+        commands.captions(SOURCE, PLAN, PLAN.captions[0], PIXELS),
     ):
         assert "-map_metadata" in command.arguments
         assert set(option(command.arguments, "-map_metadata")) == {"-1"}
@@ -189,4 +194,4 @@ def test_nothing_of_the_sources_tags_reaches_a_viewer() -> None:
 def test_the_plan_of_an_early_chunk_needs_no_scan() -> None:
     """Its command does not seek."""
     (early,) = chunks(PLAN, None)
-    assert "-ss" not in commands.encode_chunk(SOURCE, PLAN, early).arguments
+    assert "-ss" not in commands.encode_chunk(SOURCE, PLAN, early, PIXELS).arguments

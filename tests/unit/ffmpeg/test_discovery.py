@@ -94,3 +94,21 @@ def test_isolation_that_was_asked_for_and_cannot_be_had_is_an_error(
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ToolError, match="bwrap is not installed"):
         discover(replace(tools.config, isolation=Isolation.BUBBLEWRAP))
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [("nothing", "is not there"), ("a folder", "is a folder"), ("a text", "cannot be executed")],
+)
+def test_a_program_that_cannot_be_is_told_with_its_setting(tmp_path: Path, left: str, said: str) -> None:
+    """What was named, what is wrong with it, and how to get back to the one that comes with the program."""
+    named = tmp_path / "ffmpeg"
+    if left == "a folder":
+        named.mkdir()
+    elif left == "a text":
+        named.write_text("no program")
+    with pytest.raises(ToolError) as refused:
+        discover(FfmpegConfig(ffmpeg=named))
+    for word in (str(named), said, "unset it"):
+        assert word in refused.value.detail
+    assert refused.value.detail.count("PENSTOCK_FFMPEG_FFMPEG") == 2

@@ -275,3 +275,20 @@ def test_dolby_visions_profile_is_found() -> None:
     stream = PICTURES | {"side_data_list": [{"side_data_type": "DOVI configuration record", "dv_profile": 5}]}
     assert probe.dolby_vision_profile({"streams": [stream]}, 0) == 5
     assert probe.dolby_vision_profile({"streams": [PICTURES]}, 0) is None
+
+
+def test_sound_of_channels_without_places_is_left_out() -> None:
+    """Of sixty-four loudspeakers nobody knows which is left; up to eight, FFmpeg assumes the customary places."""
+    for channels, kept in ((64, False), (9, False), (6, True)):
+        media = read(PICTURES, SOUND | {"channels": channels, "channel_layout": "unknown"})
+        assert bool(media.audio) is kept
+
+
+def test_a_decoder_that_gave_up_for_size_says_so() -> None:
+    """What FFmpeg says of a picture that is larger than the limit, or than it can count."""
+    limits = FfmpegConfig(max_pixels=1_000_000)
+    for words in ("exceeds specified max pixel count 1000000, see the documentation", "is invalid"):
+        with pytest.raises(MediaError) as refused:
+            probe.refuse_larger(f"[png @ 0x1] [IMGUTILS @ 0x2] Picture size 30000x30000 {words}", limits)
+        assert refused.value.code == "media_too_large"
+    probe.refuse_larger("[h264 @ 0x1] Picture size 0x0 is invalid", limits)
