@@ -45,7 +45,9 @@ def compare(tx: Connection, story: Story, generation: Generation, shown: Timelin
     """Whether what players were shown last is what the records name. Of a generation that has gone no record is kept."""
     if generation.state in FINAL_GENERATION_STATES:
         return
-    recorded = {track.name: track for track in segments.timeline_tracks(tx, generation.id)}
+    recorded = {
+        track.name: track for track in segments.timeline_tracks(tx, segments.tracks(tx, generation.id))
+    }
     key = keys.timeline(story.video.id, generation.id, shown.version)
     for track in shown.tracks:
         known = recorded.get(track.name)

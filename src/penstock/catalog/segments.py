@@ -137,16 +137,13 @@ def listing(
     ]
 
 
-def timeline_tracks(tx: Connection, generation_id: str) -> tuple[Track, ...]:
+def timeline_tracks(tx: Connection, known: Iterable[TrackRecord]) -> tuple[Track, ...]:
     """The tracks as a timeline has them, each with its unbroken run of segments; those without an init segment are left out.
 
-    Not yet cut to the common prefix: see :func:`penstock.video.timeline.cut`.
+    ``known`` is what :func:`tracks` said, under the lock where the answer must be of one moment. The run that it speaks of
+    never changes, so it may be read long after. Not yet cut to the common prefix: see :func:`penstock.video.timeline.cut`.
     """
-    return tuple(
-        _timeline_track(track, _run(tx, track))
-        for track in tracks(tx, generation_id)
-        if track.init_key is not None
-    )
+    return tuple(_timeline_track(track, _run(tx, track)) for track in known if track.init_key is not None)
 
 
 def _run(tx: Connection, track: TrackRecord) -> tuple[Segment, ...]:

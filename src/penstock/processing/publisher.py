@@ -1,6 +1,7 @@
 """Publishing: timeline versions from the records, each an immutable object, none ever half of one.
 
-Number and content of a version are taken in one transaction under the generation's lock; the object is written after it.
+Number and content of a version are taken in one transaction under the generation's lock: how far each track has come, which
+names segments that never change. They are read, and the object is written, after it.
 So versions may be missing (a process died in between) and may be written out of order, but a higher one always says at
 least what a lower one says, and readers use the highest. What a dead process left unwritten is found by the sweep.
 
@@ -10,7 +11,8 @@ permits, none after ``publish`` is queued. The frozen one is that task's work; t
 
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import structlog
@@ -19,7 +21,7 @@ from sqlalchemy import Connection
 from penstock import faults
 from penstock.catalog import Catalog, artefacts, generations, growing, segments, videos
 from penstock.catalog.growing import Growth
-from penstock.catalog.records import Generation
+from penstock.catalog.records import Generation, TrackRecord
 from penstock.faults import Point
 from penstock.processing import metrics, stages
 from penstock.processing.config import ProcessingConfig
@@ -35,6 +37,14 @@ _log = structlog.get_logger()
 
 _WHO = "publisher"
 _CAPTIONS = "captions"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A version as it was taken under the lock: all of it but the segments, and how far each track had come."""
+
+    frame: Timeline
+    tracks: Sequence[TrackRecord]
 
 
 class Publisher:
@@ -90,14 +100,26 @@ class Publisher:
         for generation, _ in owing:
             self._entomb(generation.id)
 
-    def take_frozen(self, tx: Connection, generation: Generation) -> Timeline:
-        """The final version of a generation whose every task is done, for :meth:`write`. Raises ``TimelineMalformed``."""
-        tracks = segments.timeline_tracks(tx, generation.id)
+    def take_frozen(self, tx: Connection, generation: Generation) -> Taken:
+        """The final version of a generation whose every task is done, for :meth:`fill` and :meth:`write`."""
+        tracks = segments.tracks(tx, generation.id)
         end = max((track.end for track in tracks), default=Fraction(0))
         taken = generations.take_version(tx, generation.id, prefix_ms=int(end * 1000))
-        frozen = replace(_content(tx, taken, TimelineState.FROZEN), tracks=tracks, planned_duration=end)
-        timeline.check(frozen)
-        return frozen
+        frame = replace(_content(tx, taken, TimelineState.FROZEN), planned_duration=end)
+        return Taken(frame, tracks)
+
+    def fill(self, taken: Taken) -> Timeline:
+        """The whole version. Raises ``TimelineMalformed`` where it is frozen and not complete.
+
+        Outside the lock: ten hours have tens of thousands of segments, and nobody could record any meanwhile.
+        """
+        with self._catalog.read() as tx:
+            tracks = segments.timeline_tracks(tx, taken.tracks)
+        if taken.frame.state is TimelineState.GROWING:
+            tracks = timeline.cut(tracks)
+        version = replace(taken.frame, tracks=tracks)
+        timeline.check(version)
+        return version
 
     def write(self, version: Timeline) -> None:
         """Makes a version durable; from then on players see it."""
@@ -131,10 +153,11 @@ class Publisher:
             if wait > 0:
                 self._look_at(generation_id, time.monotonic() + wait)
                 return
-        version = self._take_growing(generation_id)
-        if version is None:
+        taken = self._take_growing(generation_id)
+        if taken is None:
             return
         faults.reach(Point.PUBLISH_TAKEN)
+        version = self.fill(taken)
         self.write(version)
         faults.reach(Point.PUBLISH_WRITTEN)
         self._durable[generation_id] = version.version
@@ -142,15 +165,15 @@ class Publisher:
             self._tell_playable(version)
         faults.reach(Point.PUBLISH_TOLD)
 
-    def _take_growing(self, generation_id: str) -> Timeline | None:
+    def _take_growing(self, generation_id: str) -> Taken | None:
         with self._catalog.write() as tx:
             generations.lock(tx, generation_id)
             growth = next(iter(growing.listing(tx, generation_id)), None)
             if growth is None or growth.closing or not growth.ready_to_play:
                 return None  # it was frozen, failed or deleted since it was looked at
             taken = generations.take_version(tx, generation_id, prefix_ms=growth.prefix_ms)
-            tracks = timeline.cut(segments.timeline_tracks(tx, generation_id))
-            return replace(_content(tx, taken, TimelineState.GROWING), tracks=tracks)
+            frame = _content(tx, taken, TimelineState.GROWING)
+            return Taken(frame, segments.tracks(tx, generation_id))
 
     def _tell_playable(self, version: Timeline) -> None:
         with self._catalog.write() as tx:

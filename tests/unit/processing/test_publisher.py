@@ -2,8 +2,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+from sqlalchemy import Connection, event
 
 from penstock.catalog import generations, schema, videos
+from penstock.catalog.database import type_of_write
 from penstock.catalog.words import TaskKind
 from penstock.processing.publisher import Publisher
 from penstock.storage.local import LocalStore
@@ -225,3 +227,21 @@ def test_versions_lie_where_readers_look(workshop: Workshop, room: Room, video_i
     key = keys.timeline(video_id, version.generation_id, 1)
     assert workshop.outputs.head(key).size > 100
     assert isinstance(version, Timeline)
+
+
+def test_segments_are_read_outside_the_lock(workshop: Workshop, room: Room) -> None:
+    """A version of a long video has tens of thousands of them, and nobody could commit anything meanwhile."""
+    video_id = workshop.upload(Script("clip").to_bytes())
+    for kind in (TaskKind.INSPECT, TaskKind.AUDIO, TaskKind.TRANSCODE):
+        do(workshop, room, video_id, kind)
+    reading: list[bool] = []
+
+    @event.listens_for(workshop.catalog.engine, "before_cursor_execute")
+    def look(tx: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM segments" in statement:
+            reading.append(tx.get_execution_options()[type_of_write])
+
+    room.publisher.settle()
+    assert len(workshop.versions(video_id)) == 1
+    assert reading
+    assert not any(reading)

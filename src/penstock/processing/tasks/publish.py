@@ -32,8 +32,9 @@ def run(attempt: Attempt) -> None:
     with attempt.holding() as (tx, generation):
         if tasks.outstanding(tx, generation_id):
             raise TransientError("Other tasks of the video are not finished.", code="publish_too_early")
-        frozen = attempt.parts.publisher.take_frozen(tx, generation)
+        taken = attempt.parts.publisher.take_frozen(tx, generation)
     attempt.check_cancelled()
+    frozen = attempt.parts.publisher.fill(taken)
     faults.reach(Point.FREEZE_TAKEN)
     attempt.parts.publisher.write(frozen)
     faults.reach(Point.FREEZE_WRITTEN)
