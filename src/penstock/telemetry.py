@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,6 +35,8 @@ _SECRET_TEXT = re.compile(
     r"|(?P<apikey>\bpst_)[A-Za-z0-9_\-]+",
     re.IGNORECASE,
 )
+# Without one of these a text holds nothing that any of the patterns matches, and most texts of a line are ids and names.
+_SUSPECT = re.compile(r"[/=_\s]")
 _FIRST = ("time", "level", "event", "service", "node")
 # What each third-party logger may say: below this its lines are about its own workings, not about a video.
 _LIBRARY_LEVELS = {"_granian": logging.WARNING, "httpx": logging.WARNING, "alembic": logging.WARNING}
@@ -106,7 +109,7 @@ def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 def redact_text(text: str) -> str:
     """``text`` without tokens, keys, signatures and passwords."""
-    return _SECRET_TEXT.sub(_keep_lead, text)
+    return _SECRET_TEXT.sub(_keep_lead, text) if _SUSPECT.search(text) else text
 
 
 def _open(path: Path | None) -> TextIO:
@@ -210,7 +213,7 @@ def _configure_tracing(config: TelemetryConfig) -> Any:
 def _redact_value(name: str, value: Any) -> Any:
     if isinstance(value, (bool, int, float)) or value is None:
         return value
-    if _SECRET_NAMES.search(name):
+    if _is_secret(name):
         return REDACTED
     if isinstance(value, str):
         return redact_text(value)
@@ -221,6 +224,11 @@ def _redact_value(name: str, value: Any) -> Any:
     if isinstance(value, bytes):
         return redact_text(value.decode("utf-8", "replace"))
     return value
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAMES.search(name) is not None
 
 
 def _keep_lead(match: re.Match[str]) -> str:

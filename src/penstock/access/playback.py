@@ -6,6 +6,7 @@ that knows the keys can verify it and cache the segment without it. It is opaque
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from penstock.access import sealing
 from penstock.access.keyring import Keyring
@@ -56,15 +57,7 @@ def verify(keyring: Keyring, token: str, *, video_id: str, generation_id: str, n
         raise Forbidden(
             "The playback URL is not valid. Ask the library for a fresh one.", code="token_invalid"
         )
-    expires, max_height, video, generation, session = _BODY.unpack_from(body)
-    grant = PlaybackGrant(
-        video_id=identity.from_bytes(video),
-        generation_id=identity.from_bytes(generation),
-        session_id=identity.from_bytes(session),
-        expires=expires,
-        max_height=max_height or None,
-        origin=body[_BODY.size :].decode("ascii") or None,
-    )
+    grant = _read(body)
     if now >= grant.expires:
         raise Forbidden(
             "The playback URL has expired. Ask the library for a fresh one.", code="token_expired"
@@ -72,6 +65,19 @@ def verify(keyring: Keyring, token: str, *, video_id: str, generation_id: str, n
     if (grant.video_id, grant.generation_id) != (video_id, generation_id):
         raise Forbidden("The playback URL was given for something else.", code="token_foreign")
     return grant
+
+
+@lru_cache(maxsize=8192)  # as many as tokens that are remembered
+def _read(body: bytes) -> PlaybackGrant:
+    expires, max_height, video, generation, session = _BODY.unpack_from(body)
+    return PlaybackGrant(
+        video_id=identity.from_bytes(video),
+        generation_id=identity.from_bytes(generation),
+        session_id=identity.from_bytes(session),
+        expires=expires,
+        max_height=max_height or None,
+        origin=body[_BODY.size :].decode("ascii") or None,
+    )
 
 
 def check_origin(grant: PlaybackGrant, origin: str | None) -> None:

@@ -1,9 +1,10 @@
-"""Sends objects: whole files by the server itself, ranges and objects of remote stores in bounded pieces.
+"""Sends objects: whole files by the server itself, small ones that are in memory from here, ranges and objects of remote stores in bounded pieces.
 
 Every object is immutable and its entity tag is its record's digest, so copies never go stale and every node gives the
 same answer. It knows nothing of videos, tokens or timelines.
 """
 
+import os
 from collections.abc import Generator
 from contextlib import closing
 from functools import lru_cache
@@ -27,6 +28,10 @@ from penstock.video.errors import StorageUnavailable
 # No address with a token in it lives longer than a day, so a longer age would keep only copies that nobody can name.
 _IMMUTABLE = b"public, max-age=86400, immutable"
 _PATHS_REMEMBERED = 20_000  # about 300 bytes each
+# Bytes. So far it costs less to send a file that the system has in memory from here: having the server open it in a thread
+# of its own makes a third as many answers of 64 KB and two thirds of 128 KB; at 512 KB it makes half as many again.
+_SMALL = 128 << 10
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux; elsewhere there is no asking without waiting
 
 
 async def send_document(exchange: Exchange, document: Document, cache_control: bytes) -> None:
@@ -50,6 +55,7 @@ class Delivery:
         self._store = store
         # Keys are never reused, so where an object lies never changes; finding out costs ten calls to the file system.
         self._local_path = lru_cache(maxsize=_PATHS_REMEMBERED)(store.local_path)
+        self._scratch = memoryview(bytearray(_SMALL + 1))
 
     async def send(self, exchange: Exchange, item: Item) -> None:
         """Sends an object or the range of it that is asked for.
@@ -72,7 +78,8 @@ class Delivery:
         except NotSatisfiable:
             raise RangeNotSatisfiable(item.size) from None
         headers.append((b"content-type", item.media_type.encode()))
-        path = self._file(item)
+        small = self._at_hand(item) if part is None else None
+        path = self._file(item) if small is None else None
         if part is None:
             headers.append((b"content-length", b"%d" % item.size))
         else:
@@ -81,11 +88,31 @@ class Delivery:
         status = 200 if part is None else 206
         if exchange.head:
             await exchange.bare(status, headers)
+        elif small is not None:
+            await exchange.start(status, headers)
+            await exchange.body(small)
         elif part is None and path is not None and exchange.pathsend:
             await exchange.start(status, headers)
             await exchange.file(path, item.size)
         else:
             await self._stream(exchange, item, part or ByteRange(0, item.size), status, headers)
+
+    def _at_hand(self, item: Item) -> bytes | None:
+        """A small object that lies whole in this machine's memory; None where it does not, or would have to be waited for."""
+        if item.size > _SMALL or _NOWAIT is None or (path := self._local_path(item.key)) is None:
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                # One byte more, to see whether it is longer than it should be.
+                read = os.preadv(descriptor, [self._scratch[: item.size + 1]], 0, _NOWAIT)
+            finally:
+                os.close(descriptor)
+        except (
+            OSError
+        ):  # the disk would have to be asked, or it is not there: then the way of all others says so
+            return None
+        return bytes(self._scratch[: item.size]) if read == item.size else None
 
     def _file(self, item: Item) -> Path | None:
         """The object as a file that is there and whole, None where the store is elsewhere.

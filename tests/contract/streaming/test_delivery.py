@@ -42,6 +42,17 @@ def test_a_whole_segment_comes_as_it_is_stored(client: httpx.Client, stage: Stag
     assert answer.headers["penstock-node"].startswith("delivery-")
 
 
+@pytest.mark.parametrize("size", [1, 131_071, 131_072, 131_073, 2_000_000])
+def test_every_size_comes_whole(client: httpx.Client, stage: Stage, size: int) -> None:
+    """Small objects and large ones are sent in different ways, which nobody sees, twice in a row neither."""
+    timeline = filled(stage, [make.video(2, count=1, sizes=[size])])
+    stage.publish(timeline)
+    for _ in range(2):
+        answer = client.get(stage.path(timeline, "480p/1.m4s"))
+        assert answer.status_code == 200
+        assert answer.content == content(stage, timeline, "480p", 1)
+
+
 @pytest.mark.parametrize(
     ("name", "media_type"),
     [("240p/init.mp4", "video/mp4"), ("audio-0/init.mp4", "audio/mp4"), ("poster.jpg", "image/jpeg")],
@@ -193,12 +204,13 @@ def test_a_published_object_that_is_gone_or_damaged_is_not_sent(client: httpx.Cl
     assert (answer.status_code, answer.json()["code"]) == (404, "object_missing")
 
 
-def test_an_object_of_another_length_is_an_error(node: Node, stage: Stage) -> None:
+@pytest.mark.parametrize("stored", [b"", b"short", bytes(100_001), bytes(300_000)])
+def test_an_object_of_another_length_is_an_error(node: Node, stage: Stage, stored: bytes) -> None:
     """What is stored is compared with the record before a byte of it is sent."""
     timeline = filled(stage, [make.video(0)])
     stage.publish(timeline)
     track = timeline.tracks[0]
-    stage.outputs.put(track.key(track.segments[0]), b"short")
+    stage.outputs.put(track.key(track.segments[0]), stored)
     answer = httpx.get(node.base + stage.path(timeline, "240p/1.m4s"))
     assert (answer.status_code, answer.json()["code"]) == (500, "object_damaged")
     assert node.lines("object_unusable", count=1)[-1]["code"] == "object_damaged"

@@ -113,6 +113,21 @@ def test_a_token_of_another_instance_is_refused(keyring: Keyring, tmp_path: Path
     assert refused.value.code == "token_invalid"
 
 
+def test_a_key_that_is_gone_opens_nothing_it_opened_before(tmp_path: Path) -> None:
+    """Tokens are remembered, and the ring is asked with each request all the same."""
+    path = tmp_path / "keyring.json"
+    keyring, other = Keyring(path, clock=lambda: NOW), Keyring(tmp_path / "other.json", clock=lambda: NOW)
+    video, generation, session = (identity.encode(int(NOW), number) for number in range(3))
+    grant = PlaybackGrant(video, generation, session, expires=int(NOW) + 60)
+    token, _ = playback.mint(keyring, grant), playback.mint(other, grant)
+    assert open_own(keyring, token, grant) == grant
+    path.write_bytes((tmp_path / "other.json").read_bytes())
+    keyring.present()
+    with pytest.raises(Forbidden) as refused:
+        open_own(keyring, token, grant)
+    assert refused.value.code == "token_invalid"
+
+
 def test_a_signed_url_is_never_a_playback_token(keyring: Keyring) -> None:
     """What was sealed for one purpose opens for no other, though the same key made both."""
     video, generation = identity.new_id(), identity.new_id()
