@@ -8,24 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 
 from penstock.access import api_keys
 from penstock.access.principals import ALL_SCOPES
 from penstock.catalog import Catalog, accounts
 from penstock.settings import Settings
-from penstock.video.errors import ConfigurationError
+from penstock.video.errors import CatalogUnavailable, ConfigurationError
 from penstock.wiring.parts import Parts
 
 _LOGIN = "admin"
 
 log = structlog.get_logger()
-
-
-def make_folders(settings: Settings) -> None:
-    """The data folder and its run folder, for this user alone: they hold keys, originals and records."""
-    for folder in (settings.folder, settings.run_folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def require_signing_keys(settings: Settings) -> None:
@@ -43,8 +37,19 @@ def require_signing_keys(settings: Settings) -> None:
 
 
 def prepare_records(parts: Parts) -> None:
-    """Tables of this program's version, and an administrator whose key somebody has."""
-    parts.catalog.migrate()
+    """Tables of this program's version, and an administrator whose key somebody has.
+
+    Raises :class:`ConfigurationError` with what an operator can do where the database does not answer.
+    """
+    try:
+        parts.catalog.migrate()
+    except CatalogUnavailable as error:
+        url = make_url(parts.settings.database).render_as_string(hide_password=True)
+        raise ConfigurationError(
+            f"The database {url} does not answer: {_reason(error)}. Start it and see that this machine may reach it, or correct "
+            "PENSTOCK_DATABASE_URL.",
+            code=error.code,
+        ) from error
     ensure_administrator(parts.catalog, parts.settings.admin_key_file)
 
 
@@ -77,6 +82,12 @@ def ensure_administrator(catalog: Catalog, key_file: Path) -> None:
             scopes=[str(scope) for scope in ALL_SCOPES],
         )
     log.info("administrator_key_made", account_id=administrator.id, key_id=key.id)
+
+
+def _reason(error: CatalogUnavailable) -> str:
+    """The first line of what the driver says; it is told to who starts the process, and to nobody else."""
+    said = str(getattr(error.__cause__, "orig", None) or error.detail)
+    return said.strip().splitlines()[0].rstrip(".")
 
 
 def _has_key(tx: Connection, account_id: str) -> bool:

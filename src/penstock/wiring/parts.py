@@ -8,9 +8,10 @@ from penstock.catalog import Catalog
 from penstock.processing.dispatch.doorbell import Doorbell
 from penstock.settings import Settings
 from penstock.storage.open import open_staging, open_store
-from penstock.storage.s3_access import Pace
+from penstock.storage.s3_access import Pace, StoreConfig
 from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
+from penstock.video.errors import ConfigurationError, StorageFull, StorageUnavailable
 
 
 class Parts:
@@ -31,13 +32,13 @@ class Parts:
 
     @cached_property
     def sources(self) -> ObjectStore:
-        """Originals."""
-        return open_store(self.settings.sources, Pace.WORK)
+        """Originals. Raises :class:`ConfigurationError` where they cannot be kept."""
+        return _opened(self.settings.sources, Pace.WORK, "originals", "PENSTOCK_SOURCES_URL")
 
     @cached_property
     def outputs(self) -> ObjectStore:
-        """What is played."""
-        return open_store(self.settings.outputs, self._pace)
+        """What is played. Raises :class:`ConfigurationError` where it cannot be kept."""
+        return _opened(self.settings.outputs, self._pace, "what is played", "PENSTOCK_OUTPUTS_URL")
 
     @cached_property
     def staging(self) -> Staging:
@@ -58,3 +59,15 @@ class Parts:
         """Ends connections, in reverse order of their making."""
         while self._closers:
             self._closers.pop()()
+
+
+def _opened(config: StoreConfig, pace: Pace, purpose: str, setting: str) -> ObjectStore:
+    try:
+        return open_store(config, pace)
+    except (StorageUnavailable, StorageFull) as error:
+        reason = getattr(error.__cause__, "strerror", None) or error.detail
+        raise ConfigurationError(
+            f"The store of {purpose}, {config.url}, cannot be opened: {str(reason).rstrip('.')}. Let this user write there, or "
+            f"name another place in {setting}.",
+            code=error.code,
+        ) from error

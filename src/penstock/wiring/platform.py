@@ -13,8 +13,7 @@ import structlog
 
 from penstock import telemetry
 from penstock.supervisor import DataLock, ProcessSpec, Supervisor
-from penstock.video.errors import ConfigurationError
-from penstock.wiring import processes
+from penstock.wiring import folders, processes
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
@@ -32,12 +31,7 @@ def run(
 
     Raises :class:`penstock.video.errors.ConfigurationError` where the folder or the port is taken.
     """
-    try:
-        settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The data folder {settings.folder} cannot be made: {error.strerror}. Choose another with --data or PENSTOCK_DATA."
-        ) from None
+    folders.make_folders(settings)
     lock = DataLock.acquire(
         settings.run_folder / "up.lock", holder={"pid": os.getpid()}, patience=ORPHANS_SECONDS
     )

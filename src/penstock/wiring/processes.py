@@ -11,7 +11,7 @@ import structlog
 from penstock import faults, telemetry
 from penstock.settings import Settings
 from penstock.video.errors import ConfigurationError
-from penstock.wiring import listening
+from penstock.wiring import folders, listening
 
 if TYPE_CHECKING:
     from penstock.membership.config import MembershipConfig
@@ -40,17 +40,16 @@ def run(
     """
     # Imported here and below: the parent of all processes reads this file too, and starts none of the services.
     from penstock.storage.s3_access import Pace
-    from penstock.wiring import first_start
     from penstock.wiring.parts import Parts
 
     if service == "member":
         run_member(settings, settings.membership, on_ready=on_ready)
         return
     _arm(settings)
+    folders.make_folders(settings)
     handle = telemetry.configure(settings.telemetry(service, terminal=sys.stderr.isatty()))
     _describe(service, settings)
     try:
-        first_start.make_folders(settings)
         pace = Pace.WORK if service == "processing" else Pace.PLAYBACK
         with closing(Parts(settings, pace=pace)) as parts:
             if service == "processing":
@@ -122,12 +121,12 @@ def run_member(
     """
     from penstock.membership import service
     from penstock.membership.errors import MembershipError
-    from penstock.wiring import first_start, server
+    from penstock.wiring import server
 
+    folders.make_folders(settings)
     handle = telemetry.configure(settings.telemetry("member", terminal=sys.stderr.isatty()))
     _describe("member", settings)
     try:
-        first_start.make_folders(settings)
         app = service.build(config)
         server.serve(app, service.listen(config), on_ready=on_ready)
         log.info("service_stopped")

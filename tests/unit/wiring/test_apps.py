@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from penstock.settings import Settings
-from penstock.wiring import apps, first_start
+from penstock.wiring import apps, first_start, folders
 from penstock.wiring.parts import Parts
 
 
@@ -14,7 +14,7 @@ from penstock.wiring.parts import Parts
 def parts(tmp_path: Path) -> Iterator[Parts]:
     """The parts of a prepared folder."""
     settings = Settings.load(data=tmp_path / "data")
-    first_start.make_folders(settings)
+    folders.make_folders(settings)
     with closing(Parts(settings)) as parts:
         first_start.prepare_records(parts)
         yield parts
@@ -63,7 +63,7 @@ def test_the_document_served_is_that_of_all_services(web: TestClient, parts: Par
 def test_streaming_alone_touches_no_records(tmp_path: Path) -> None:
     """Its process needs the outputs and the signing keys; no database is opened or made."""
     settings = Settings.load(data=tmp_path / "data")
-    first_start.make_folders(settings)
+    folders.make_folders(settings)
     with closing(Parts(settings)) as parts, TestClient(apps.streaming(parts)) as client:
         assert client.get("/status").status_code == 200
         assert "catalog" not in vars(parts)

@@ -12,7 +12,7 @@ from penstock.settings import Settings
 from penstock.video.errors import ConfigurationError
 from penstock.web_api.authentication import principal_of
 from penstock.web_api.key_store import catalog_lookup
-from penstock.wiring import first_start
+from penstock.wiring import first_start, folders
 from penstock.wiring.parts import Parts
 
 
@@ -20,7 +20,7 @@ from penstock.wiring.parts import Parts
 def parts(tmp_path: Path) -> Iterator[Parts]:
     """The parts of a folder that nothing has started on yet."""
     settings = Settings.load(data=tmp_path / "data")
-    first_start.make_folders(settings)
+    folders.make_folders(settings)
     with closing(Parts(settings)) as parts:
         yield parts
 
@@ -91,3 +91,30 @@ def test_a_key_that_was_never_recorded_is_replaced(parts: Parts) -> None:
 def test_the_data_folder_is_for_this_user_alone(parts: Parts) -> None:
     """It holds originals, records and keys."""
     assert stat.S_IMODE(parts.settings.folder.stat().st_mode) == 0o700
+
+
+def test_a_database_that_does_not_answer_is_told_with_the_remedy(tmp_path: Path) -> None:
+    """What was tried, what came of it and which setting it is; the password stays out of it."""
+    url = "postgresql://somebody:hunter2@127.0.0.1:1/penstock"  # nothing listens on port 1
+    settings = Settings.load(data=tmp_path / "data", database_url=url)
+    with closing(Parts(settings)) as parts, pytest.raises(ConfigurationError) as refused:
+        first_start.prepare_records(parts)
+    assert refused.value.code == "catalog_unavailable"
+    for word in (
+        "postgresql://somebody:***@127.0.0.1:1/penstock",
+        "onnection refused",
+        "PENSTOCK_DATABASE_URL",
+    ):
+        assert word in refused.value.detail
+    assert "hunter2" not in refused.value.detail
+
+
+@pytest.mark.parametrize("store", ["sources", "outputs"])
+def test_a_store_that_cannot_be_opened_is_told_with_the_remedy(tmp_path: Path, store: str) -> None:
+    """Which of the two, where, why, and which setting it is."""
+    (tmp_path / "file").write_text("here already")
+    settings = Settings.load(data=tmp_path / "data", **{f"{store}_url": f"file://{tmp_path}/file/store"})
+    with closing(Parts(settings)) as parts, pytest.raises(ConfigurationError) as refused:
+        getattr(parts, store)
+    for word in (f"{tmp_path}/file/store", "Not a directory", f"PENSTOCK_{store.upper()}_URL"):
+        assert word in refused.value.detail

@@ -8,7 +8,7 @@ from penstock.catalog import workers
 from penstock.library.cluster import ClusterUnavailable, Load
 from penstock.membership.views import Member
 from penstock.settings import Settings
-from penstock.wiring import first_start
+from penstock.wiring import first_start, folders
 from penstock.wiring.overview import nodes_of, shown
 from penstock.wiring.parts import Parts
 
@@ -64,7 +64,7 @@ def test_metadata_of_others_breaks_nothing(metadata: dict[str, Any]) -> None:
 def test_a_machine_that_stands_alone_shows_itself(tmp_path: Path) -> None:
     """No cluster: one node without an id, with the process that answers and the workers of the records."""
     settings = Settings.load(data=tmp_path / "data", node="here")
-    first_start.make_folders(settings)
+    folders.make_folders(settings)
     with closing(Parts(settings)) as parts:
         first_start.prepare_records(parts)
         with parts.catalog.write() as tx:
