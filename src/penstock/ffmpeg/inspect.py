@@ -72,7 +72,11 @@ def scan(tools: Tools, source: Path, plan: Plan, *, cancel: Event | None = None)
     """Read every packet's head: 10 hours take some seconds. Raises as :func:`inspect`."""
     reader = PacketReader(plan, tools.config.max_packets)
     finished = run(
-        tools, commands.scan(source, plan, tools.config.max_pixels), {1: reader.feed}, cancel=cancel
+        tools,
+        commands.scan(source, plan, tools.config.max_pixels),
+        {1: reader.feed},
+        cancel=cancel,
+        nice=tools.config.nice,  # it runs beside the first chunk, which somebody waits for
     )
     result = reader.result()
     if result is None:

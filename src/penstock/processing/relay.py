@@ -31,10 +31,12 @@ class _Line:
 
 
 _LATER = _Line((TaskKind.TRANSCODE,), False, (Lane.ENCODE,))
+_BESIDE = _Line((TaskKind.POSTER, TaskKind.CAPTIONS), None, (Lane.LIGHT,))
 _LINES = (
     _Line((TaskKind.INSPECT, TaskKind.TRANSCODE), True, (Lane.URGENT, Lane.ENCODE)),
     _Line((TaskKind.AUDIO,), None, (Lane.AUDIO,)),
-    _Line((TaskKind.PUBLISH, TaskKind.SCAN, TaskKind.POSTER, TaskKind.CAPTIONS), None, (Lane.LIGHT,)),
+    _Line((TaskKind.PUBLISH, TaskKind.SCAN), None, (Lane.LIGHT,)),
+    _BESIDE,
     _LATER,
 )
 
@@ -54,8 +56,8 @@ def candidates(
     """Tasks for the places that are free, each line in fair order, what early play waits for first.
 
     A task that has cost several workers runs with no neighbour: it is offered to an idle process, and a busy one takes
-    nothing more until it is idle. While a first chunk is encoded, later ones begin only up to ``abreast`` encodes: on two
-    cores it has them to itself, and its video plays that much earlier.
+    nothing more until it is idle. While a first chunk is encoded, later ones begin only up to ``abreast`` encodes, and so
+    do posters and captions, which nobody waits for: on two cores it has them to itself, and its video plays that much earlier.
     """
     free = dict(runs.free())
     busy = runs.now()
@@ -65,7 +67,7 @@ def candidates(
     chosen = 0
     for line in _LINES:
         places = sum(free[lane] for lane in line.lanes)
-        if line is _LATER and any(task.urgent for task in encodes):
+        if line in {_LATER, _BESIDE} and any(task.urgent for task in encodes):
             places = min(places, abreast - len(encodes))
         if places <= 0 or not line.has_some(present):
             continue

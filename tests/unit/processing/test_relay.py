@@ -42,16 +42,18 @@ def test_what_early_play_waits_for_comes_first(workshop: Workshop, room: Room, p
 
 
 def test_a_first_chunk_has_a_small_machine_to_itself(workshop: Workshop, room: Room, planned: str) -> None:
-    """Later chunks of any video wait for it on two cores; sound, which early play waits for too, does not."""
+    """Later chunks of any video and posters wait for it on two cores; sound, which early play waits for too, does not."""
     found = names(offered(room, abreast=1))
     assert [each for each in found if each[1] == "transcode"] == [("urgent", "transcode", 0)]
     assert ("audio", "audio", 0) in found
+    assert not [each for each in found if each[1] == "poster"]
     room.do(next(task for task in workshop.tasks(planned) if task.kind is TaskKind.TRANSCODE and task.urgent))
     found = names(offered(room, abreast=1))
     assert [each for each in found if each[1] == "transcode"] == [
         ("encode", "transcode", 1),
         ("encode", "transcode", 2),
     ]
+    assert ("light", "poster", 0) in found
 
 
 def test_a_full_house_still_has_a_place_for_a_newcomer(workshop: Workshop, room: Room, planned: str) -> None:
