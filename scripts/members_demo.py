@@ -127,7 +127,7 @@ def _cuts(nodes: Nodes, network: Namespaces, show: Demonstration) -> None:
 
     def moved() -> None:
         nodes.kill("b")
-        nodes.places["b"] = network.move("b", nodes.places["b"])
+        nodes.move("b")
         nodes.start("b")
 
     show.step("b is killed, gets another address, and starts again", moved)

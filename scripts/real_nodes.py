@@ -5,6 +5,7 @@ and a link to a bridge, so that links can be cut as on real machines. All that w
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+
+import httpx
 
 from penstock.membership import views
 from penstock.membership.client import MembershipClient
@@ -42,6 +45,10 @@ class Loopback:
             probe.bind(("127.0.0.1", 0))
             return Place("127.0.0.1", probe.getsockname()[1])
 
+    def move(self, name: str, place: Place) -> Place:  # noqa: ARG002 - as with namespaces
+        """Another port."""
+        return self.place(name)
+
     def close(self) -> None:
         """Nothing was made."""
 
@@ -49,8 +56,10 @@ class Loopback:
 class Namespaces:
     """Nodes in network namespaces, joined by a bridge. Needs root and iproute2."""
 
+    _made = itertools.count()  # the kernel may still be busy removing the last ones: names are not used twice
+
     def __init__(self) -> None:
-        self._tag = f"{os.getpid() % 10_000:04d}"
+        self._tag = f"{os.getpid() % 10_000:04d}{next(self._made)}"
         self._subnet = f"10.{77 + os.getpid() % 100}.0"
         self._names: list[str] = []
         self._bridge = f"pm{self._tag}"
@@ -163,6 +172,10 @@ class Nodes:
         place = self.places[name]
         return f"{place.host}:{place.port}"
 
+    def move(self, name: str) -> None:
+        """Gives a node that does not run another address."""
+        self.places[name] = self.network.move(name, self.places[name])
+
     def kill(self, name: str) -> None:
         """Ends the process as `kill -9` does."""
         process = self.processes.pop(name)
@@ -185,6 +198,16 @@ class Nodes:
         """What a node believes of all, by name."""
         with self.ask(name) as client:
             return {member.name: member.state for member in client.members()}
+
+    def refused(self, name: str) -> float:
+        """How many packets and frames a node could not open or decode, for whatever reason."""
+        socket_path = self.folder / name / "membership" / "control.sock"
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket_path)), base_url="http://node"
+        ) as client:
+            lines = client.get("/metrics").text.splitlines()
+        counted = [line for line in lines if line.startswith("penstock_membership_rejected_total")]
+        return sum(float(line.rpartition(" ")[2]) for line in counted)
 
     def agree(self, *, among: str | None = None, **expected: str) -> None:
         """Waits until all running nodes (or ``among`` these letters) believe each other alive, and the others as expected."""
