@@ -50,7 +50,7 @@ ROOMS: Mapping[str, tuple[type[Any], frozenset[str]]] = {
     "PLAN": (plan.Settings, frozenset({"fingerprint"})),
     "PROCESSING": (ProcessingConfig, frozenset({"node", "run_folder", "scratch_folder", "planning"})),
     "SOURCES": (StoreConfig, frozenset({"url"})),
-    "STREAMING": (StreamingConfig, frozenset({"node"})),
+    "STREAMING": (StreamingConfig, frozenset({"node", "cache_folder"})),
     "UPLOAD": (UploadConfig, frozenset({"public_url"})),
     "WEB": (WebConfig, frozenset({"service", "version", "node"})),
 }
@@ -303,7 +303,7 @@ class Settings(BaseSettings):
     @cached_property
     def streaming(self) -> StreamingConfig:
         """The streaming service."""
-        return _room("STREAMING", StreamingConfig, node=self.node)
+        return _room("STREAMING", StreamingConfig, node=self.node, cache_folder=self.folder / "cache")
 
     @cached_property
     def library(self) -> LibraryConfig:

@@ -31,6 +31,7 @@ from penstock.processing.scratch import Scratch
 from penstock.processing.service import ProcessingService
 from penstock.processing.slots import Lane
 from penstock.processing.worker import Worker
+from penstock.storage.disk_cache import DiskCache
 from penstock.storage.local import LocalStore
 from penstock.storage.store import ObjectStore
 from penstock.video import keys, timeline
@@ -156,6 +157,7 @@ class Room:
             catalog=catalog,
             sources=workshop.sources,
             outputs=outputs,
+            fetched=DiskCache(config.scratch_folder / "sources", workshop.sources, config.source_cache),
             media=media,
             publisher=self.publisher,
             announce=lambda: None,

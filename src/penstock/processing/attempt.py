@@ -7,7 +7,7 @@ of threads, places or retries.
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from penstock.processing.config import ProcessingConfig
 from penstock.processing.media import Media
 from penstock.processing.publisher import Publisher
 from penstock.processing.runs import Run
+from penstock.storage.disk_cache import DiskCache
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.video import keys
 from penstock.video.errors import Cancelled, MediaError, PermanentError
@@ -38,6 +39,7 @@ class Parts:
     catalog: Catalog
     sources: ObjectStore
     outputs: ObjectStore
+    fetched: DiskCache  # sources that lie elsewhere
     media: Media
     publisher: Publisher
     announce: Callable[[], None]  # rings at every processing process of the machine
@@ -60,6 +62,12 @@ class Attempt:
         self.scratch = scratch
         self.log = structlog.get_logger()
         self.worker_id = run.task.worker_id
+        self._held = ExitStack()
+        self._source: Path | None = None
+
+    def close(self) -> None:
+        """Lets go of the source."""
+        self._held.close()
 
     @property
     def who(self) -> str:
@@ -84,15 +92,18 @@ class Attempt:
         return _parsed(text)
 
     def source(self) -> Path:
-        """The source as a file of this machine, to be read only: the stored file itself, else a copy in scratch."""
+        """The source as a file of this machine, to be read only: the stored file itself, else the machine's one copy of it."""
+        if self._source is not None:
+            return self._source
         with self.parts.catalog.read() as tx:
             key = videos.get(tx, self.task.video_id).source_key
         try:
-            return self._fetched(key)
+            self._source = self._fetched(key)
         except ObjectMissing:
             raise MediaError(
                 "The source of the video is not there any more.", code="source_missing"
             ) from None
+        return self._source
 
     def _fetched(self, key: str | None) -> Path:
         if key is None:
@@ -101,12 +112,7 @@ class Attempt:
         if path is not None:
             self.parts.sources.head(key)  # so that a missing one is told apart from one that cannot be read
             return path
-        path = self.scratch / "source"
-        with path.open("wb") as file:
-            for piece in self.parts.sources.stream(key):
-                self.check_cancelled()
-                file.write(piece)
-        return path
+        return self._held.enter_context(self.parts.fetched.held(key, self.check_cancelled))
 
     def put(self, name: str, data: bytes | Path, *, size: int) -> str:
         """Stores an artefact of this attempt durably and returns its key."""

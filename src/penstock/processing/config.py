@@ -59,6 +59,12 @@ class ProcessingConfig:
     The queue pauses, says so and goes on by itself. It must exceed what the tasks of all slots write until they end.
     """
 
+    source_cache: int = 20_000_000_000
+    """Bytes of sources from a bucket that this machine keeps in its scratch folder, least recently used out first. The tasks
+    of a video share one copy. A source that is larger is fetched too, and goes when nobody works on it; more spares a
+    machine that works on several large ones at once from fetching them again.
+    """
+
     heartbeat: float = 2.0
     """Between two renewals of the lease. Running tools of deleted videos end within one heartbeat."""
 

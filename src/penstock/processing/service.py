@@ -30,6 +30,7 @@ from penstock.processing.room import Room
 from penstock.processing.runs import Runs, StopReason
 from penstock.processing.scratch import Scratch
 from penstock.processing.worker import Worker
+from penstock.storage.disk_cache import DiskCache
 from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
 from penstock.video.errors import PenstockError, StaleClaim, TransientError
@@ -75,6 +76,7 @@ class ProcessingService:
             catalog=catalog,
             sources=sources,
             outputs=outputs,
+            fetched=DiskCache(config.scratch_folder / "sources", sources, config.source_cache),
             media=media,
             publisher=self._publisher,
             announce=announce,

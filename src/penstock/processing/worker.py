@@ -8,6 +8,7 @@ dispatcher's choice.
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 import structlog
 from opentelemetry import propagate, trace
@@ -90,8 +91,11 @@ class Worker:
     def _attempt(self, run: Run) -> str:
         """Does the work and records what came of it; the outcome's name."""
         try:
-            with self._scratch.attempt(run.task.id, run.task.attempt) as folder:
-                KINDS[run.task.kind](Attempt(self._parts, run, folder))
+            with (
+                self._scratch.attempt(run.task.id, run.task.attempt) as folder,
+                closing(Attempt(self._parts, run, folder)) as attempt,
+            ):
+                KINDS[run.task.kind](attempt)
         except StaleClaim as error:
             metrics.stale.labels(run.task.kind).inc()
             _log.warning("commit_refused", detail=error.detail)

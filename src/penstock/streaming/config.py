@@ -1,6 +1,7 @@
 """What can be set about the streaming service."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +10,13 @@ class StreamingConfig:
 
     node: str
     """Name of this machine, sent with every answer (``Penstock-Node``) and on every log line. Never its address."""
+
+    cache_folder: Path | None = None
+    """Where segments from a bucket are kept; None: nowhere, and each request asks the bucket."""
+
+    cache: int = 10_000_000_000
+    """Bytes of segments from a bucket that this machine keeps, least recently used out first. What is watched often is then
+    asked of the bucket once; an hour of five rungs takes about 6 GB. The folder may grow a tenth beyond it for a moment."""
 
     growing_recheck: float = 1.0
     """How old the known version of a growing timeline may be when a manifest is made from it. Players reload about every

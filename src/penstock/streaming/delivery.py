@@ -12,7 +12,8 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from penstock.storage.store import ObjectMissing, ObjectStore
+from penstock.storage.store import CHUNK, ObjectMissing, ObjectStore
+from penstock.streaming.cache import SegmentCache
 from penstock.streaming.conditions import (
     ByteRange,
     NotSatisfiable,
@@ -51,8 +52,9 @@ async def send_document(exchange: Exchange, document: Document, cache_control: b
 class Delivery:
     """Sends the objects of one store."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, cache: SegmentCache | None = None) -> None:
         self._store = store
+        self._cache = cache  # of a store that is elsewhere
         # Keys are never reused, so where an object lies never changes; finding out costs ten calls to the file system.
         self._local_path = lru_cache(maxsize=_PATHS_REMEMBERED)(store.local_path)
         self._scratch = memoryview(bytearray(_SMALL + 1))
@@ -80,6 +82,8 @@ class Delivery:
         headers.append((b"content-type", item.media_type.encode()))
         small = self._at_hand(item) if part is None else None
         path = self._file(item) if small is None else None
+        if small is None and path is None and self._cache is not None and not exchange.head:
+            path = await self._cache.path(item)
         if part is None:
             headers.append((b"content-length", b"%d" % item.size))
         else:
@@ -95,7 +99,8 @@ class Delivery:
             await exchange.start(status, headers)
             await exchange.file(path, item.size)
         else:
-            await self._stream(exchange, item, part or ByteRange(0, item.size), status, headers)
+            pieces = self._pieces(item, part or ByteRange(0, item.size), path)
+            await self._stream(exchange, pieces, status, headers)
 
     def _at_hand(self, item: Item) -> bytes | None:
         """A small object that lies whole in this machine's memory; None where it does not, or would have to be waited for."""
@@ -134,10 +139,14 @@ class Delivery:
         return path
 
     async def _stream(
-        self, exchange: Exchange, item: Item, part: ByteRange, status: int, headers: list[Header]
+        self,
+        exchange: Exchange,
+        source: Generator[bytes, None, None],
+        status: int,
+        headers: list[Header],
     ) -> None:
         """Piece by piece through this process; the next piece is read when the server has taken the one before."""
-        with closing(self._pieces(item, part)) as pieces:
+        with closing(source) as pieces:
             # Errors come with the first piece, before the status is sent.
             piece = await anyio.to_thread.run_sync(next, pieces, b"")
             await exchange.start(status, headers)
@@ -146,5 +155,13 @@ class Delivery:
                 piece = following
             await exchange.body(piece)
 
-    def _pieces(self, item: Item, part: ByteRange) -> Generator[bytes, None, None]:
-        yield from self._store.stream(item.key, start=part.start, end=part.end)
+    def _pieces(self, item: Item, part: ByteRange, path: Path | None) -> Generator[bytes, None, None]:
+        if path is None:
+            yield from self._store.stream(item.key, start=part.start, end=part.end)
+            return
+        with path.open("rb") as file:
+            file.seek(part.start)
+            left = part.end - part.start
+            while left and (piece := file.read(min(CHUNK, left))):
+                left -= len(piece)
+                yield piece

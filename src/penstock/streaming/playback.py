@@ -14,8 +14,10 @@ from penstock.access import playback as tokens
 from penstock.access.keyring import Keyring
 from penstock.access.playback import PlaybackGrant
 from penstock.manifests import names
+from penstock.storage.disk_cache import DiskCache
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.streaming import cmcd, metrics, routes
+from penstock.streaming.cache import SegmentCache
 from penstock.streaming.config import StreamingConfig
 from penstock.streaming.delivery import Delivery, send_document
 from penstock.streaming.exchange import Exchange
@@ -47,7 +49,7 @@ class Playback:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``clock`` gives seconds since the Unix epoch, for the expiry of tokens."""
-        self._delivery = Delivery(outputs)
+        self._delivery = Delivery(outputs, _cache(outputs, config))
         self._keyring = keyring
         self._config = config
         self._clock = clock
@@ -239,6 +241,13 @@ def _kind(target: Target) -> str:
     if target.track is None:
         return "file"
     return "init" if target.name == names.INIT_SEGMENT else "segment"
+
+
+def _cache(outputs: ObjectStore, config: StreamingConfig) -> SegmentCache | None:
+    """None for a store whose objects are files of this machine already."""
+    if config.cache_folder is None or outputs.local_path("any") is not None:
+        return None
+    return SegmentCache(DiskCache(config.cache_folder, outputs, config.cache))
 
 
 def _find(publication: Publication, target: Target) -> Item | None:

@@ -32,7 +32,12 @@ def main(arguments: dict[str, str]) -> None:
     )
     store = ElsewhereStore if arguments.get("elsewhere") else LocalStore
     app = create_app(
-        StreamingConfig(node=node, growing_recheck=0.05, settled_recheck=0.5),
+        StreamingConfig(
+            node=node,
+            growing_recheck=0.05,
+            settled_recheck=0.5,
+            cache_folder=root / f"{node}.cache" if arguments.get("elsewhere") == "cached" else None,
+        ),
         WebConfig(service="streaming", version="0", node=node),
         outputs=store(root / "outputs"),
         keyring=Keyring(root / "keys.json"),

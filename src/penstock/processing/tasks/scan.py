@@ -10,6 +10,8 @@ from penstock.processing import metrics, work
 from penstock.processing.attempt import Attempt
 from penstock.processing.scanned import Scanned
 from penstock.processing.tasks import chunk_tasks
+from penstock.storage.durable import translated
+from penstock.storage.store import CHUNK
 from penstock.video import plan as planning
 from penstock.video.errors import MediaError
 
@@ -82,15 +84,16 @@ def _check_digest(attempt: Attempt) -> str | None:
     if video.source_sha256 is not None or video.source_key is None:
         return None
     digest = hashlib.sha256()
-    for piece in attempt.parts.sources.stream(video.source_key):
-        attempt.check_cancelled()
-        digest.update(piece)
-        metrics.bytes_read.inc(len(piece))
+    with translated("read"), attempt.source().open("rb") as file:
+        while piece := file.read(CHUNK):
+            attempt.check_cancelled()
+            digest.update(piece)
+            metrics.bytes_read.inc(len(piece))
     found = digest.hexdigest()
     declared = {each.sha256 for each in completed if each.sha256 is not None}
     if declared and found not in declared:
         raise MediaError(
-            "The bytes that arrived are not those that the upload announced.", code="wrong_digest"
+            "The bytes that arrived are not those that the upload announced.", code="digest_mismatch"
         )
     attempt.log.info("source_verified", sha256=found, declared=bool(declared))
     return found

@@ -63,7 +63,7 @@ def test_a_declared_digest_is_held_against_the_bytes(
     video_id = scan(workshop, room, clip, declared=declared)
     if wrong:
         video = workshop.video(video_id)
-        assert (video.state, video.error_code) == (VideoState.FAILED, "wrong_digest")
+        assert (video.state, video.error_code) == (VideoState.FAILED, "digest_mismatch")
         assert TaskState.QUEUED not in {task.state for task in workshop.tasks(video_id)}
     else:
         room.work()
