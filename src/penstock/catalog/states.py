@@ -108,6 +108,8 @@ def _consequences(before: Video, event: VideoEvent, target: VideoState, now: int
                 ("inspected_at", "playable_at", "failed_at", "error_code", "error_message")
             )
             return {"started_at": now, **cleared}
+        case VideoEvent.REPROCESSED:  # it stays playable, and ready, since when it was
+            return {"started_at": now}
         case _ if target is VideoState.DELETED:
             return {
                 "deleted_at": now,

@@ -323,6 +323,10 @@ def reprocess(tx: Connection, video_id: str, *, who: str) -> Generation:
     """Makes a ready video anew in a later generation, for other settings; the present one plays until that is frozen."""
     generations.lock_all(tx, video_id)
     video = states.lock_video(tx, video_id)
+    if video.state is not VideoState.READY:
+        raise IllegalTransition(
+            f"The video is {video.state}; only a ready one can be made anew. Nothing was changed."
+        )
     if video.source_dropped_at is not None:
         raise Conflict("The source was dropped after processing; upload it again.", code="source_dropped")
     if video.current_generation_id != video.published_generation_id:

@@ -129,6 +129,15 @@ def retry(video_id: Id) -> None:
     out.print(f"{video.id} is {video.state} again")
 
 
+@commands.command(rich_help_panel=PANEL)
+@reporting
+def reprocess(video_id: Id) -> None:
+    """Make a ready video anew, for other settings; it plays on as it is, and changes over when that is done."""
+    with connect() as client:
+        video = client.reprocess(video_id)
+    out.print(f"{video.id} is {video.state}, and being made anew")
+
+
 @commands.command(rich_help_panel=PANEL, epilog=examples("penstock delete --yes 01k2ad9w7m4bq9x0j7e5c3v8hn"))
 @reporting
 def delete(

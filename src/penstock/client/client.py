@@ -110,6 +110,10 @@ class Client:
         """Processes a failed video again."""
         return read(Video, self.connection.json("POST", f"/api/videos/{video_id}/retry"))
 
+    def reprocess(self, video_id: str) -> Video:
+        """Makes a ready video anew; until that is done it plays as it is."""
+        return read(Video, self.connection.json("POST", f"/api/videos/{video_id}/reprocess"))
+
     def status(self, video_id: str) -> Status:
         """How far a video has come."""
         return read(Status, self.connection.json("GET", f"/api/status/{video_id}"))

@@ -161,6 +161,19 @@ def routes(
             authorize(principal, Action.RETRY, _find(tx, video_id))
             return Viewer(tx, principal, playback).video(videos.retry(tx, video_id, who=_who(principal)))
 
+    @router.post(
+        "/api/videos/{video_id}/reprocess",
+        status_code=status.HTTP_202_ACCEPTED,
+        responses=problems.documented(NotFound, Conflict, Unauthenticated, Forbidden),
+    )
+    def reprocess_video(principal: caller, playback: addressed, video_id: VideoId) -> models.Video:
+        """Makes a ready video anew, under the settings of today; until that is done it plays as it is."""
+        context.note(video_id=video_id)
+        with _asked(catalog, announce, Point.RETRY_WRITTEN, Point.RETRY_RECORDED, Point.RETRY_RUNG) as tx:
+            authorize(principal, Action.RETRY, _find(tx, video_id))
+            videos.reprocess(tx, video_id, who=_who(principal))
+            return Viewer(tx, principal, playback).video(videos.get(tx, video_id))
+
     @router.get("/api/me", responses=problems.documented(Unauthenticated))
     def get_me(principal: caller) -> models.Me:
         """The account that the key belongs to."""

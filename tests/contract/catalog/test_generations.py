@@ -147,8 +147,13 @@ def test_a_later_generation_replaces_the_earlier_in_one_step(catalog: Catalog) -
     """A ready video is made anew beside the one that plays; with the freeze the new one plays and the old is retired."""
     scene = ready(catalog)
     with catalog.write() as tx:
+        before = videos.get(tx, scene.video.id)
         later = videos.reprocess(tx, scene.video.id, who="account:ann")
-        assert videos.get(tx, scene.video.id).published_generation_id == scene.generation.id
+        video = videos.get(tx, scene.video.id)
+        assert (video.published_generation_id, video.ready_at) == (scene.generation.id, before.ready_at)
+        assert before.started_at is not None
+        assert video.started_at is not None
+        assert video.started_at > before.started_at
         with pytest.raises(Conflict) as raised:
             videos.reprocess(tx, scene.video.id, who="account:ann")
     assert raised.value.code == "already_processing"
@@ -158,6 +163,7 @@ def test_a_later_generation_replaces_the_earlier_in_one_step(catalog: Catalog) -
         assert videos.get(tx, scene.video.id).state is VideoState.READY
         generations.freeze(tx, later.id, who="publish")
     with catalog.read() as tx:
+        assert videos.timings(videos.get(tx, scene.video.id))["ready"] < 60
         states = [generation.state for generation in generations.listing(tx, scene.video.id)]
         assert videos.get(tx, scene.video.id).published_generation_id == later.id
     assert states == [GenerationState.RETIRED, GenerationState.PUBLISHED]

@@ -354,6 +354,28 @@ def test_only_a_failed_video_can_be_retried(instance: Instance, until: str) -> N
     assert instance.announced == []
 
 
+def test_a_ready_video_can_be_made_anew(instance: Instance) -> None:
+    """It plays on, its timings count from now, and processing is told; a second time has to wait."""
+    video_id = instance.video(until="ready")
+    path, headers = f"/api/videos/{video_id}/reprocess", instance.headers("olga")
+    response = instance.client.post(path, headers=headers)
+    assert response.status_code == 202
+    assert (response.json()["state"], response.json()["playable"]) == ("ready", True)
+    assert instance.announced == ["!"]
+    assert ("reprocessed", f"account:{instance.accounts['olga']}") in instance.history(video_id)
+    assert code(instance.client.post(path, headers=headers)) == (409, "already_processing")
+    assert code(instance.client.post(path, headers=instance.headers("stan"))) == (403, "not_owner")
+
+
+@pytest.mark.parametrize("until", ["pending", "uploaded", "processing", "failed"])
+def test_only_a_ready_video_can_be_made_anew(instance: Instance, until: str) -> None:
+    """Anything else is told what state it is in, and nothing changes."""
+    path = f"/api/videos/{instance.video(until=until)}/reprocess"
+    response = instance.client.post(path, headers=instance.headers("olga"))
+    assert code(response)[0] == 409
+    assert instance.announced == []
+
+
 def test_a_caller_learns_who_he_is(instance: Instance) -> None:
     """Account, role, and what the key may be used for; nobody is asked to say."""
     me = get(instance, "/api/me", "rita")
