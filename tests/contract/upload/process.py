@@ -5,6 +5,7 @@ import socket
 import sys
 from pathlib import Path
 
+from penstock import faults
 from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog, CatalogConfig
 from penstock.storage.folder_staging import FolderStaging
@@ -17,6 +18,7 @@ from penstock.wiring.server import serve
 
 def main(folder: Path, database_url: str, config: UploadConfig) -> None:
     """Serves until killed; the first line of output says where."""
+    faults.arm_from(folder / "faults")
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     sources = LocalStore(folder / "sources")
