@@ -199,6 +199,18 @@ def test_joining_nobody_says_so(go: Go) -> None:
     go(scenario)
 
 
+def test_one_answer_of_several_is_enough_to_join(go: Go) -> None:
+    """Addresses where nobody is do not matter, and who answered is told."""
+
+    async def scenario(cluster: Cluster) -> None:
+        a = await cluster.start("a")
+        b = await cluster.start("b")
+        assert await b.join(["127.0.0.1:1", cluster.where("a")]) == [a.id]
+        await cluster.agree()
+
+    go(scenario)
+
+
 def test_hostile_packets_change_nothing_and_are_counted(go: Go) -> None:
     """Noise, oversized, truncated, replayed, tampered, and well sealed nonsense."""
 

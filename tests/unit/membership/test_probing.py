@@ -61,6 +61,19 @@ def test_the_target_is_not_asked_to_probe_itself() -> None:
     assert not puppet.sent(Relay, address(target))
 
 
+def test_suspects_are_not_asked_to_probe_for_others() -> None:
+    """Their silence would say nothing."""
+    puppet = Puppet(6)
+    _, target = puppet.probed()
+    suspects = [number for number in range(1, 7) if number != target][:3]
+    for number in suspects:
+        puppet.hear(news(number, State.SUSPECT, by=9))
+    puppet.clear()
+    puppet.pass_time(0.6)
+    assert puppet.sent(Relay)
+    assert not any(puppet.sent(Relay, address(number)) for number in suspects)
+
+
 def test_a_timely_answer_ends_the_probe() -> None:
     """Nobody else is asked, nobody accused."""
     puppet = Puppet(5)
