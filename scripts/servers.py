@@ -61,11 +61,22 @@ def _namespaces() -> str | None:
     return found if all(worked) else None
 
 
+def _node() -> str | None:
+    """With npm, which brings the clients that it runs; before 18 it lacks what they need."""
+    found = shutil.which("node")
+    if found is None or shutil.which("npm") is None:
+        return None
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+    major = said.removeprefix("v").partition(".")[0]
+    return found if major.isdigit() and int(major) >= 18 else None
+
+
 PROGRAMS = (
     Program("postgresql", "PostgreSQL", "postgresql", _newest_postgresql),
     Program("chromium", "Chromium", "chromium", _chromium),
     Program("strace", "strace", "strace", lambda: shutil.which("strace")),
     Program("curl", "curl", "curl", lambda: shutil.which("curl")),
+    Program("node", "Node.js", "npm", _node),  # npm brings nodejs along
     Program("namespaces", "network namespaces", "iproute2", _namespaces),
     Program("bubblewrap", "bubblewrap", "bubblewrap", _bubblewrap),
 )

@@ -93,7 +93,7 @@ class Proxy:
         client, server = pair
         with suppress(OSError):
             while data := server.recv(65536):
-                if state["lose"]:
+                if state["lose"] and not data.startswith(b"HTTP/1.1 100 "):
                     self.cuts += 1
                     break
                 client.sendall(data)

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -30,3 +31,11 @@ def test_the_locks_agree_with_each_other() -> None:
         for name in ("runtime", "dev")
     )
     assert runtime.items() <= dev.items()
+
+
+def test_the_lock_of_the_javascript_clients_names_no_registry() -> None:
+    """Each package is pinned with its hash, and npm is free where it fetches it."""
+    lock = json.loads((ROOT / "tests" / "clients" / "package-lock.json").read_text())
+    packages = {name: facts for name, facts in lock["packages"].items() if name}
+    assert packages
+    assert all("resolved" not in facts and facts["integrity"] for facts in packages.values())
