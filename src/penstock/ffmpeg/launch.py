@@ -1,31 +1,37 @@
 """Run as a program by ``run.py``: prepare this process to be a harmless media process, then become it.
 
 A program of its own because Python must not run code between fork and exec in a process with threads. It uses the
-standard library alone and is started with ``python -I -S``, which takes some ten milliseconds.
+standard library alone and is started with ``python -I -S``, which takes some ten milliseconds. Modules that would double that
+(json, typing, contextlib, signal) are not imported: somebody waits for a first segment.
 
-Arguments: the JSON text of the options below, then the command. Anything that fails here ends with status 125.
+Arguments: the options as :func:`pack` writes them, then the command. Anything that fails here ends with status 125.
 """
 
-import contextlib
 import ctypes
 import fcntl
-import json
 import os
 import resource
-import signal
 import sys
-from typing import Any
 
 REFUSED = 125  # exit status for "the command was never started", as ``env`` and ``timeout`` use it
 FIRST_PIPE = 3  # the pipes appear from this descriptor on, in order
+_SIGKILL = 9
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # linux/prctl.h
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000  # linux/sched.h
 
 
+def pack(pipes: list[int], **options: int) -> str:
+    """The first argument of the program: its inherited pipes, and ``nice``, ``cpu_seconds``, ``memory_bytes``, ``no_network``, ``parent``."""
+    return ",".join(
+        [f"{name}={value:d}" for name, value in options.items()] + [f"pipe={pipe}" for pipe in pipes]
+    )
+
+
 def main(arguments: list[str]) -> None:
     """Limit, isolate, tie to the parent, and become the command."""
-    options: dict[str, Any] = json.loads(arguments[0])
-    _arrange_pipes(options["pipes"])
+    packed = [item.split("=") for item in arguments[0].split(",")]
+    options = {name: int(value) for name, value in packed}
+    _arrange_pipes([int(value) for name, value in packed if name == "pipe"])
     _step_back(options["nice"])
     _limit(options)
     if sys.platform == "linux":
@@ -52,12 +58,10 @@ def _step_back(nice: int) -> None:
 
     This process leads a session of its own: without the second line an encode at 19 has as much as the web services.
     """
-    niceness = os.nice(nice)
-    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:  # noqa: PTH123
-        group.write(str(niceness))
+    _tell("/proc/self/autogroup", os.nice(nice))
 
 
-def _limit(options: dict[str, Any]) -> None:
+def _limit(options: dict[str, int]) -> None:
     limits = {
         resource.RLIMIT_CPU: options["cpu_seconds"],
         resource.RLIMIT_AS: options["memory_bytes"],
@@ -65,13 +69,28 @@ def _limit(options: dict[str, Any]) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 256,
     }
+    # Where memory runs out, the kernel takes this process and not the worker. Before the limit on what it may write.
+    _tell("/proc/self/oom_score_adj", 500)
     for limit, value in limits.items():
-        with contextlib.suppress(OSError, ValueError):  # macOS has no address space limit; a lower one stays
+        try:  # noqa: SIM105 - contextlib is one of the modules that cost time
             # A second above, or the kernel kills without the signal that tells why.
             resource.setrlimit(limit, (value, value + 1 if limit == resource.RLIMIT_CPU else value))
-    # Where memory runs out, the kernel takes this process and not the worker. (No pathlib here: it is slow to load.)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
-        score.write("500")
+        except (OSError, ValueError):  # macOS has no address space limit; a lower one stays
+            pass
+
+
+def _tell(path: str, value: int) -> None:
+    """Writes a number to a file of the kernel's, where there is such a file."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, str(value).encode())
+    except OSError:  # it may not be this process's to say
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _leave_network(libc: ctypes.CDLL) -> None:
@@ -83,7 +102,7 @@ def _leave_network(libc: ctypes.CDLL) -> None:
 
 def _die_with_parent(libc: ctypes.CDLL, parent: int) -> None:
     """Ask the kernel for SIGKILL when the thread that started us ends. After ``unshare``, which forgets the wish."""
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the wish was heard
         raise SystemExit(REFUSED)
 

@@ -6,7 +6,6 @@ This file knows nothing of what the commands mean.
 """
 
 import contextlib
-import json
 import os
 import selectors
 import signal
@@ -219,18 +218,18 @@ def _enlarge(pipe: int) -> None:
 
 def _start(tools: Tools, command: Command, pipes: list[int], nice: int) -> subprocess.Popen[bytes]:
     config = tools.config
-    options = {
-        "pipes": pipes,
-        "nice": nice,
-        "cpu_seconds": config.cpu_seconds,
-        "memory_bytes": config.memory_bytes,
-        "no_network": tools.isolation is Isolation.NAMESPACE,
-        "parent": os.getpid(),
-    }
+    options = launch.pack(
+        pipes,
+        nice=nice,
+        cpu_seconds=config.cpu_seconds,
+        memory_bytes=config.memory_bytes,
+        no_network=tools.isolation is Isolation.NAMESPACE,
+        parent=os.getpid(),
+    )
     program = tools.ffmpeg if command.program == "ffmpeg" else tools.ffprobe
     isolated = sandbox.wrap(tools.isolation, tools.bubblewrap, program, command.arguments, command.reads)
     return subprocess.Popen(  # noqa: S603 - written by commands.py from validated values; no shell
-        [sys.executable, "-I", "-S", _LAUNCHER, json.dumps(options), *isolated],
+        [sys.executable, "-I", "-S", _LAUNCHER, options, *isolated],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
