@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.ffmpeg.sniff import Structure, sniff
+from penstock.ffmpeg.sniff import Structure, not_media, sniff
 from penstock.video.errors import MediaError
 
 
@@ -66,3 +66,38 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as refusal:
         sniff(written(tmp_path, b""))
     assert refusal.value.code == "media_empty"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"%PDF-1.7\n",
+        b"PK\x03\x04rest",
+        b"\x1f\x8b\x08\x00",
+        b"\x7fELF\x02",
+        b"MZ\x90\x00",
+        b"#!/bin/sh\n",
+        b"<!DOCTYPE html><html>",
+        b"\xef\xbb\xbf  <html>",
+        b"<?xml version='1.0'?><svg/>",
+        b"SQLite format 3\x00",
+    ],
+)
+def test_what_is_certainly_no_video_is_told_from_its_first_bytes(tmp_path: Path, data: bytes) -> None:
+    """Documents, archives, programs and pages are shown to no tool."""
+    assert not_media(data)
+    with pytest.raises(MediaError) as error:
+        sniff(written(tmp_path, data))
+    assert error.value.code == "media_not_recognised"
+
+
+def test_every_clip_may_be_a_video(clips: Path) -> None:
+    """Nothing that could be played is refused for its first bytes, nor for what begins like a script."""
+    files = [
+        path for path in clips.iterdir() if path.suffix in {".mp4", ".webm", ".mkv", ".ts", ".avi", ".mov"}
+    ]
+    assert len(files) > 3
+    assert [path.name for path in files if not_media(path.read_bytes()[:4096])] == []
+    assert not_media(b"#!AMR\n") is None
+    assert not_media(b"") is None
+    assert not_media(b"\x00\x00\x01\xba") is None
