@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.to_thread import run_sync
@@ -14,6 +15,7 @@ from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
 from penstock.upload import routes, status, urls
 from penstock.upload.config import UploadConfig
+from penstock.upload.direct import DirectParts
 from penstock.upload.following import Followers
 from penstock.upload.lingering import Lingering
 from penstock.upload.service import Service
@@ -30,6 +32,9 @@ from penstock.web_api.config import WebConfig
 from penstock.web_api.key_store import catalog_lookup
 from penstock.web_api.service import create_service
 
+if TYPE_CHECKING:
+    from penstock.storage.bucket_staging import BucketStaging
+
 
 def create_app(
     config: UploadConfig,
@@ -40,9 +45,16 @@ def create_app(
     sources: ObjectStore,
     staging: Staging,
     announce: Callable[[], None],
+    bucket: "BucketStaging | None" = None,
 ) -> FastAPI:
-    """The application. ``staging`` belongs to ``sources``; ``announce`` rings for processing after an upload, cheaply."""
-    sessions = Sessions(catalog=catalog, sources=sources, staging=staging, config=config, announce=announce)
+    """The application. ``staging`` belongs to ``sources``; ``announce`` rings for processing after an upload, cheaply.
+
+    ``bucket``: the staging itself, where it is one that clients can send to.
+    """
+    direct = None if bucket is None else DirectParts(bucket, config)
+    sessions = Sessions(
+        catalog=catalog, sources=sources, staging=staging, config=config, announce=announce, direct=direct
+    )
     authenticate = authenticator(catalog_lookup(catalog))
     resumable = Resumable(catalog=catalog, staging=staging, sessions=sessions, config=config)
     holds = Holds(resumable.wanted)
@@ -54,6 +66,7 @@ def create_app(
         resumable=resumable,
         resumable_transfers=ResumableTransfers(resumable, holds, config),
         urls=Urls(keyring, config),
+        direct=direct,
         config=config,
         authenticate=authenticate,
     )

@@ -12,13 +12,14 @@ import structlog
 
 from penstock import faults
 from penstock.catalog import Catalog, uploads, videos
-from penstock.catalog.records import Upload
-from penstock.catalog.words import UploadState
+from penstock.catalog.records import Upload, UploadPart
+from penstock.catalog.words import Transport, UploadState
 from penstock.faults import Point
 from penstock.storage.staging import Durable, Staging
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
 from penstock.upload.config import UploadConfig
+from penstock.upload.direct import DirectParts
 from penstock.upload.outcomes import Outcome, StoreAnswer, ended, part_map, staged, store_nothing
 from penstock.upload.parts import PartsMissing
 from penstock.upload.receiving import check_digest, check_size
@@ -42,6 +43,7 @@ class Completing:
         staging: Staging,
         config: UploadConfig,
         announce: Callable[[], None],
+        direct: DirectParts | None = None,
     ) -> None:
         """``announce`` tells processing that there is work; it is cheap and must not raise."""
         self._catalog = catalog
@@ -49,6 +51,7 @@ class Completing:
         self._staging = staging
         self._config = config
         self._announce = announce
+        self._direct = direct
 
     def whole(self, upload: Upload, durable: Durable, *, store_answer: StoreAnswer) -> Outcome:
         """An upload in one request, once its transfer is over. Raises ``wrong_size`` and ``wrong_digest``."""
@@ -70,10 +73,11 @@ class Completing:
         """
 
         def check(size: int, read: Callable[[], str | None]) -> tuple[int, str | None]:
-            with self._catalog.read() as tx:
-                uploads.require_open(tx, upload)
-                present = uploads.parts(tx, upload.id)
+            present = self._present(upload)
             expected = part_map(upload)
+            if present is None:
+                check_size(size, expected.size)
+                return size, None
             parts.check_complete(expected, {part.number: part.size for part in present})
             parts.check_claimed(claimed, {part.number: part.etag for part in present})
             check_size(size, expected.size)
@@ -101,6 +105,18 @@ class Completing:
             return size, digest
 
         return self._end(upload, check, who)
+
+    def _present(self, upload: Upload) -> list[UploadPart] | None:
+        """The parts that are there; None where a bucket's are one object already, which was made after they were checked."""
+        with self._catalog.read() as tx:
+            uploads.require_open(tx, upload)
+            recorded = uploads.parts(tx, upload.id)
+        if self._direct is None or upload.transport is not Transport.DIRECT:
+            return recorded
+        try:
+            return self._direct.present(upload)
+        except Gone:
+            return None
 
     def _end(self, upload: Upload, check: Check, who: str) -> Outcome:
         if upload.state is UploadState.COMPLETED:

@@ -52,7 +52,7 @@ def staged(upload: Upload, config: UploadConfig) -> Staged:
 
 def ended() -> Gone:
     """The refusal where a session's bytes are no more, though its record may not say so yet."""
-    return Gone("The upload has ended and its bytes are gone; start a new one.", code="uploadended")
+    return Gone("The upload has ended and its bytes are gone; start a new one.", code="upload_ended")
 
 
 def account_of(principal: Principal) -> str:

@@ -7,12 +7,14 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from penstock.access.principals import Principal
+from penstock.catalog.records import Upload
 from penstock.catalog.words import Transport
 from penstock.upload import messages, one_request, urls
 from penstock.upload.messages import Initiate, Initiated, PartReceived, PartUrl, UploadedVideo
 from penstock.upload.outcomes import NewUpload, Outcome, account_of, part_map
+from penstock.upload.parts import Part
 from penstock.upload.service import BYTES, REFUSED, Key, Service, begin, json_of, refuse_encoded, uploader
-from penstock.upload.urls import SignedUrl, Urls
+from penstock.upload.urls import SignedUrl
 from penstock.video.errors import (
     Conflict,
     Forbidden,
@@ -63,7 +65,7 @@ def _add_initiate(router: APIRouter, service: Service) -> None:
         answer: list[tuple[int, Initiated]] = []
 
         def store(tx: Connection, outcome: Outcome) -> None:
-            made = _initiated(service.urls, body, outcome)
+            made = _initiated(service, body, outcome)
             code = status.HTTP_200_OK if outcome.duplicate else status.HTTP_201_CREATED
             begun.store(tx, code, made)
             answer.append((code, made))
@@ -89,10 +91,7 @@ def _add_initiate(router: APIRouter, service: Service) -> None:
             upload_id=upload.id,
             part_size=whole.part_size,
             received=[PartReceived.of(part) for part in present],
-            missing=[
-                PartUrl.of(part, _address(service.urls, upload.transport, upload.id, part.number))
-                for part in missing
-            ],
+            missing=[PartUrl.of(part, _address(service, upload, part)) for part in missing],
         )
 
 
@@ -171,8 +170,8 @@ async def _receive_part(
     return JSONResponse(answer.model_dump(mode="json"), headers={"etag": f'"{answer.etag}"'})
 
 
-def _initiated(signer: Urls, body: Initiate, outcome: Outcome) -> Initiated:
-    transport, upload = Transport(body.transport), outcome.upload
+def _initiated(service: Service, body: Initiate, outcome: Outcome) -> Initiated:
+    signer, transport, upload = service.urls, Transport(body.transport), outcome.upload
     if upload is None:
         return Initiated(
             upload_id=None,
@@ -197,9 +196,13 @@ def _initiated(signer: Urls, body: Initiate, outcome: Outcome) -> Initiated:
         expires_at = messages.moment(signed_tus.expires * 1000)
         return answer.model_copy(update={"url": signed_tus.url, "url_expires_at": expires_at})
     every = part_map(upload).all()
-    signed = [PartUrl.of(part, signer.part(upload.id, part.number)) for part in every]
+    signed = [PartUrl.of(part, _address(service, upload, part)) for part in every]
     return answer.model_copy(update={"part_size": upload.part_size, "parts": signed})
 
 
-def _address(signer: Urls, transport: Transport, upload_id: str, number: int) -> SignedUrl:
-    return signer.content(upload_id) if transport is Transport.PUT else signer.part(upload_id, number)
+def _address(service: Service, upload: Upload, part: Part) -> SignedUrl:
+    if upload.transport is Transport.PUT:
+        return service.urls.content(upload.id)
+    if service.direct is not None:
+        return service.direct.address(upload, part)
+    return service.urls.part(upload.id, part.number)

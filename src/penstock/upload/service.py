@@ -13,6 +13,7 @@ from penstock.catalog import Catalog
 from penstock.upload import answers
 from penstock.upload.answers import Receipt
 from penstock.upload.config import UploadConfig
+from penstock.upload.direct import DirectParts
 from penstock.upload.sessions import Sessions
 from penstock.upload.transfers import Transfers
 from penstock.upload.tus.resumable import Resumable
@@ -68,6 +69,7 @@ class Service:
     resumable: Resumable
     resumable_transfers: ResumableTransfers
     urls: Urls
+    direct: DirectParts | None  # where a bucket receives parts itself
     config: UploadConfig
     authenticate: Authenticate
 

@@ -25,10 +25,11 @@ from penstock.upload import metrics, parts
 from penstock.upload.answers import Receipt
 from penstock.upload.completing import Completing
 from penstock.upload.config import UploadConfig
+from penstock.upload.direct import LEAST_PART, DirectParts
 from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of, ended, part_map, staged
 from penstock.upload.parts import Part, PartMap
 from penstock.upload.receiving import UploadEmpty, check_size
-from penstock.video import identity
+from penstock.video import identity, keys
 from penstock.video.errors import (
     Conflict,
     Forbidden,
@@ -70,13 +71,18 @@ class Sessions:
         staging: Staging,
         config: UploadConfig,
         announce: Callable[[], None],
+        direct: DirectParts | None = None,
     ) -> None:
-        """``announce`` tells processing that there is work; it is cheap and must not raise."""
+        """``announce`` tells processing that there is work; it is cheap and must not raise.
+
+        ``direct``: where sources lie in a bucket, which then receives the parts of direct uploads itself.
+        """
         self._catalog = catalog
         self._staging = staging
         self._config = config
+        self._direct = direct
         self.completing = Completing(
-            catalog=catalog, sources=sources, staging=staging, config=config, announce=announce
+            catalog=catalog, sources=sources, staging=staging, config=config, announce=announce, direct=direct
         )
 
     # -- opening and looking
@@ -107,19 +113,18 @@ class Sessions:
         """
         authorize(principal, Action.UPLOAD)
         self.admit(new.size)
-        upload_id = identity.new_id()
-        self._staging.create(upload_id)  # before the record: an open session always has a place for its bytes
+        place = self._place(new)  # before the record: an open session always has a place for its bytes
         faults.reach(Point.UPLOAD_STAGED)
         try:
             with self._catalog.write() as tx:
-                outcome = self._existing(tx, principal, new) or self._record(tx, principal, new, upload_id)
+                outcome = self._existing(tx, principal, new) or self._record(tx, principal, new, place)
                 store_answer(tx, outcome)
         except PermanentError:  # after any other error the record may be there nevertheless
-            self._staging.remove(Staged(upload_id, None))
+            self._staging.remove(place)
             raise
         faults.reach(Point.UPLOAD_OPENED)
         if outcome.duplicate:
-            self._staging.remove(Staged(upload_id, None))
+            self._staging.remove(place)
             metrics.ENDED.labels(new.transport, "duplicate").inc()
         return outcome
 
@@ -145,12 +150,21 @@ class Sessions:
         """How an open session divides, and what of it is durable. Raises :class:`Gone` or :class:`Conflict` once ended."""
         with self._catalog.read() as tx:
             uploads.require_open(tx, upload)
-            return part_map(upload), uploads.parts(tx, upload.id)
+            recorded = uploads.parts(tx, upload.id)
+        if self._direct is None or upload.transport is not Transport.DIRECT:
+            return part_map(upload), recorded
+        present = self._direct.present(upload)
+        with self._catalog.write() as tx:  # the bucket does not tell us of signs of life: asking is one
+            uploads.keep_alive(tx, upload.id, life_ms=self._life_ms(upload.transport))
+        return part_map(upload), present
 
     def received(self, upload: Upload) -> int:
         """Bytes that are durable."""
         if upload.state is UploadState.COMPLETED or upload.transport is Transport.TUS:
             return upload.received
+        if self._direct is not None and upload.transport is Transport.DIRECT:
+            open_ = upload.state is UploadState.OPEN
+            return sum(part.size for part in self._direct.present(upload)) if open_ else 0
         with self._catalog.read() as tx:
             return sum(part.size for part in uploads.parts(tx, upload.id))
 
@@ -168,7 +182,8 @@ class Sessions:
         with self._catalog.read() as tx:
             upload = _get(tx, upload_id)
             uploads.require_open(tx, upload)
-        part = part_map(upload).part(number) if upload.transport is transport else None
+        ours = upload.transport is transport and (self._direct is None or transport is not Transport.DIRECT)
+        part = part_map(upload).part(number) if ours else None
         if part is None:
             raise NotFound("This upload has no such part.", code="part_unknown")
         if announced is not None:
@@ -270,7 +285,17 @@ class Sessions:
         video = videos.find_duplicate(tx, principal.account_id, new.described.sha256)
         return None if video is None else Outcome(video, None, duplicate=True)
 
-    def _record(self, tx: Connection, principal: Principal, new: NewUpload, upload_id: str) -> Outcome:
+    def _place(self, new: NewUpload) -> Staged:
+        """Where the bytes of a session will lie; its key says the video's id."""
+        upload_id = identity.new_id()
+        key = keys.source(identity.new_id(), upload_id)
+        self._staging.create(upload_id)
+        mark = ""
+        if self._direct is not None and new.transport is Transport.DIRECT:
+            mark = self._direct.begin(key)
+        return Staged(upload_id, key, mark=mark)
+
+    def _record(self, tx: Connection, principal: Principal, new: NewUpload, place: Staged) -> Outcome:
         assert principal.account_id is not None
         described, size = new.described, new.size
         video = videos.create(
@@ -280,12 +305,14 @@ class Sessions:
             filename=described.filename,
             visibility=described.visibility,
             who=account_of(principal),
+            video_id=keys.video_of(place.key or ""),
             traceparent=context.traceparent(),
         )
         upload = uploads.create(
             tx,
             video,
-            upload_id=upload_id,
+            upload_id=place.name,
+            staged=place.mark,
             transport=new.transport,
             life_ms=self._life_ms(new.transport),
             size=size,
@@ -306,7 +333,10 @@ class Sessions:
             raise ended() from None
 
     def _divide(self, size: int) -> PartMap:
-        return parts.divide(size, part_size=self._config.part_size, most_parts=self._config.most_parts)
+        least = LEAST_PART if self._direct is not None else 0
+        return parts.divide(
+            size, part_size=max(self._config.part_size, least), most_parts=self._config.most_parts
+        )
 
     def _life_ms(self, transport: Transport) -> int:
         one_request = transport is Transport.ONE_REQUEST

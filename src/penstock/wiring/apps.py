@@ -33,6 +33,7 @@ def upload(parts: Parts) -> FastAPI:
         keyring=parts.keyring,
         sources=parts.sources,
         staging=parts.staging,
+        bucket=parts.bucket,
         announce=parts.announce,
     )
 

@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog
 from penstock.processing.dispatch.doorbell import Doorbell
 from penstock.settings import Settings
+from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.open import open_staging, open_store
 from penstock.storage.s3_access import Pace, StoreConfig
 from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
 from penstock.video.errors import ConfigurationError, StorageFull, StorageUnavailable
+
+if TYPE_CHECKING:
+    from penstock.storage.bucket_staging import BucketStaging
 
 
 class Parts:
@@ -44,6 +49,11 @@ class Parts:
     def staging(self) -> Staging:
         """Where uploads lie until they are whole: beside the sources, so that becoming one needs no copy."""
         return open_staging(self.sources)
+
+    @property
+    def bucket(self) -> "BucketStaging | None":
+        """The staging, where it is a bucket that clients can send to."""
+        return None if isinstance(self.staging, FolderStaging) else cast("BucketStaging", self.staging)
 
     @cached_property
     def keyring(self) -> Keyring:

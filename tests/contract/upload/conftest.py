@@ -17,6 +17,7 @@ from penstock.catalog import Catalog, accounts, events, tasks, uploads, videos
 from penstock.catalog.records import Upload, Video
 from penstock.catalog.videos import VideoFilter
 from penstock.catalog.words import Role
+from penstock.storage.bucket_staging import BucketStaging
 from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
 from penstock.upload.app import create_app
@@ -47,10 +48,11 @@ class Instance:
     """The service, what it stands on, and everybody's keys."""
 
     catalog: Catalog
-    sources: LocalStore
-    staging: FolderStaging
+    sources: Any  # a LocalStore unless the test brings another
+    staging: Any  # likewise a FolderStaging
     keyring: Keyring
     config: UploadConfig
+    bucket: BucketStaging | None = None
     announced: list[list[str]] = field(
         default_factory=list
     )  # at each ring: the states of all videos, committed
@@ -79,6 +81,7 @@ class Instance:
             keyring=self.keyring,
             sources=self.sources,
             staging=self.staging,
+            bucket=self.bucket,
             announce=lambda: self.announced.append([str(video.state) for video in self.videos()]),
         )
         client = TestClient(app, headers=self.headers("olga"))
