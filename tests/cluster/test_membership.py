@@ -188,14 +188,14 @@ def test_a_second_process_on_the_same_folder_is_refused(nodes: Nodes) -> None:
 
 
 def test_an_outside_program_keeps_an_nginx_upstream_list(nodes: Nodes, tmp_path: Path) -> None:
-    """Members that state the role are listed, and are gone from the file when they leave."""
+    """Services with the role are listed, and are gone from the file when they end, or their node leaves."""
     output = tmp_path / "upstream.conf"
     nodes.start("a")
     nodes.start("b", "a")
     nodes.agree()
     program = subprocess.Popen(
         [
-            *(sys.executable, "examples/nginx_upstreams.py", "--role", "streaming", "--port", "8800"),
+            *(sys.executable, "examples/nginx_upstreams.py", "--role", "streaming"),
             *("--socket", str(nodes.folder / "a" / "membership" / "control.sock"), "--output", str(output)),
         ],
         cwd=ROOT,
@@ -205,8 +205,13 @@ def test_an_outside_program_keeps_an_nginx_upstream_list(nodes: Nodes, tmp_path:
             lambda: output.exists() and "server 127.0.0.1:9 down;" in output.read_text(), "an empty list"
         )
         with nodes.ask("b") as client:
-            client.set_metadata({"roles": ["streaming"]})
-        eventually(lambda: f"server {nodes.places['b'].host}:8800;" in output.read_text(), "b is listed")
+            for port in (8800, 8801):
+                said = {"roles": ["upload", "streaming"], "url": f"http://10.0.0.5:{port}", "health": "ok"}
+                client.register(f"web-{port}", said, ttl=3600)
+            eventually(lambda: "server 10.0.0.5:8801;" in output.read_text(), "both are listed")
+            client.unregister("web-8801")
+        eventually(lambda: "server 10.0.0.5:8801;" not in output.read_text(), "one has ended")
+        assert "server 10.0.0.5:8800;" in output.read_text()
         nodes.terminate("b")
         eventually(lambda: "server 127.0.0.1:9 down;" in output.read_text(), "b is gone")
     finally:

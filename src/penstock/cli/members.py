@@ -172,7 +172,7 @@ def remove(fingerprint: str, data: Data = None) -> None:
 def _show(found: "list[Member]") -> None:
     shown = table("NAME", "STATE", "FOR", "ADDRESS", "ID", "METADATA")
     for member in found:
-        metadata = ", ".join(f"{name}={value}" for name, value in member.metadata.items())
+        metadata = ", ".join(f"{name}={_short(value)}" for name, value in member.metadata.items())
         shown.add_row(
             escape(member.name) + (" (here)" if member.me else ""),
             f"[{COLOURS[member.state]}]{member.state}[/]",
@@ -193,3 +193,8 @@ def _tell(event: "Event") -> None:
         f"{moment}  [{COLOURS[member.state]}]{event.kind:<10}[/] {escape(member.name)} "
         f"({member.host}:{member.port}): {escape(event.reason)}"
     )
+
+
+def _short(value: object) -> str:
+    """What is registered in detail is shown by name; ``penstock cluster`` has the rest."""
+    return " ".join(map(str, value)) if isinstance(value, dict) else str(value)
