@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,12 +123,13 @@ def test_a_server_that_restarts_is_waited_for(
 
 
 def test_several_files_have_a_summary(
-    penstock: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+    penstock: Callable[..., "subprocess.Popen[str]"], clips: Path, tmp_path: Path
 ) -> None:
     """One that is refused does not keep the others, and the exit status tells."""
     files = [tmp_path / name for name in ("one.mp4", "two.mp4", "empty.mp4")]
-    for number, file in enumerate(files):
-        file.write_bytes(content(MIB, seed=20) if number < 2 else b"")
+    for file in files[:2]:
+        file.write_bytes((clips / "hdr10-av1.mp4").read_bytes())
+    files[2].touch()
     status, output, errors = ended(penstock("upload", *map(str, files)))
     assert status == 1
     assert "1 uploaded, 1 there already, 1 refused" in errors
@@ -192,6 +195,33 @@ def test_videos_that_are_there_are_not_sent_again(
     assert line.received - sent < 4000
     status, planned, _ = ended(penstock("import", str(folder), "--dry-run"))
     assert (status, planned.count("there already as ")) == (0, 2)
+
+
+def test_bars_do_not_mix_with_results(platform: Platform, line: Proxy, clips: Path, tmp_path: Path) -> None:
+    """On a screen there are bars with speed and time left; what is piped on is the results alone."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "sample.avi").symlink_to(clips / "sample.avi")
+    screen, terminal = pty.openpty()
+    environment = {**platform.environment, "PENSTOCK_STATE": str(tmp_path / "state"), "TERM": "xterm"}
+    program = subprocess.Popen(
+        [sys.executable, "-m", "penstock.cli", "import", str(folder)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+    )
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the end of a screen
+        while data := os.read(screen, 65536):
+            shown += data
+    os.close(screen)
+    output, _ = program.communicate(timeout=PATIENCE)
+    assert program.returncode == 0, shown
+    assert "MB/s" in shown.decode()
+    (row,) = output.splitlines()
+    assert row.endswith(f"uploaded  {folder}/sample.avi")
 
 
 def test_no_server_is_told_at_once(

@@ -39,6 +39,7 @@ class Bars:
             TextColumn("{task.fields[note]}", markup=False),
             console=err,
             disable=not shown,
+            redirect_stdout=sys.stdout.isatty(),  # results that are piped on stay on standard output
         )
         self._processing = Progress(
             TextColumn("{task.description:<10}"),
@@ -47,6 +48,7 @@ class Bars:
             TextColumn("{task.fields[note]}", markup=False),
             console=err,
             disable=not shown,
+            redirect_stdout=sys.stdout.isatty(),  # results that are piped on stay on standard output
         )
         self._lock = Lock()
         self._told: tuple[str, float] | None = None

@@ -54,6 +54,7 @@ def upload(
             bars.close()
             _say_how_to_go_on(bars)
             raise typer.Exit(Status.INTERRUPTED) from None
+    failed = sum(video.state == "failed" for video in videos.values()) if wait else 0
     if as_json:
         from dataclasses import asdict
 
@@ -61,8 +62,8 @@ def upload(
     else:
         for path, video in videos.items():
             _print(path, video, waited=wait)
-        _summarise(files, sent, videos)
-    if len(sent) < len(files) or any(video.state == "failed" for video in videos.values()):
+        _summarise(files, sent, failed)
+    if len(sent) < len(files) or failed:
         raise typer.Exit(Status.FAILED)
 
 
@@ -123,11 +124,10 @@ def _say_how_to_go_on(bars: Bars) -> None:
     err.print(f"interrupted{what_is_there}. To go on: {command}", markup=False)
 
 
-def _summarise(files: list[Path], sent: dict[Path, "Uploaded"], videos: dict[Path, "Video"]) -> None:
+def _summarise(files: list[Path], sent: dict[Path, "Uploaded"], failed: int) -> None:
     if len(files) == 1:
         return
     there = sum(uploaded.duplicate for uploaded in sent.values())
-    failed = sum(video.state == "failed" for video in videos.values())
     counts = {
         "uploaded": len(sent) - there,
         "there already": there,
