@@ -5,17 +5,14 @@ Everything else of the catalog is written once in SQLAlchemy Core; a difference 
 
 import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import BigInteger, Connection, Dialect, String, Table, Text, TypeDecorator
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from typing_extensions import override  # typing.override needs Python 3.12
-
-if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -42,13 +39,9 @@ def _now_postgresql(element: now_ms, compiler: SQLCompiler, **options: Any) -> s
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
-def insert(tx: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+def insert(tx: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An ``INSERT`` that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update``, for the database at hand."""
-    if tx.dialect.name == "postgresql":
-        from sqlalchemy.dialects import postgresql  # 40 ms of every start without one
-
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return postgresql.insert(table) if tx.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 class Choice(TypeDecorator[E], Generic[E]):
