@@ -120,8 +120,10 @@ BOUNDS: Mapping[str, Range | OneOf] = {
     "PROCESSING_SWEEP": _INTERVAL,
     "PROCESSING_COLLECT": _INTERVAL,
     "PROCESSING_DELETE_GRACE": Range(0, _YEAR),
+    "PROCESSING_SOURCE_CACHE": Range(0, 1000 * _TERABYTE),
     "PROCESSING_SHUTDOWN": Range(0.5, 11),  # the supervisor kills after 12
     "PROCESSING_PORT": _PORT,
+    "STREAMING_CACHE": Range(0, 1000 * _TERABYTE),
     "STREAMING_GROWING_RECHECK": Range(0, 3600),
     "STREAMING_SETTLED_RECHECK": Range(0, 86_400),
     "STREAMING_TIMELINE_MEMORY": Range(1, 10**9),
@@ -130,6 +132,10 @@ BOUNDS: Mapping[str, Range | OneOf] = {
     "UPLOAD_PART_SIZE": Range(5 * 2**20, 5 * 2**30),  # of object stores
     "UPLOAD_MOST_PARTS": Range(1, 10_000),
     "UPLOAD_FREE_RESERVE": Range(0, 1000 * _TERABYTE),
+    "UPLOAD_RESERVATION_S": Range(60, _YEAR),
+    "UPLOAD_ACCOUNT_BYTES": _BYTES,
+    "UPLOAD_OPEN_PER_ACCOUNT": Range(1, 10**6),
+    "UPLOAD_OPENED_PER_MINUTE": Range(1, 10**6),
     "UPLOAD_SESSION_LIFE_S": Range(60, _YEAR),
     "UPLOAD_ONE_REQUEST_LIFE_S": Range(60, _YEAR),
     "UPLOAD_URL_LIFE_S": Range(60, 604_800),

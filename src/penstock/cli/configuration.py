@@ -122,9 +122,15 @@ def documentation(cls: type[Any]) -> dict[str, str]:
 
 
 def _setting(variable: str, group: str, meaning: str, default: Any, value: Any) -> Setting:
+    from penstock.bounds import BOUNDS
+    from penstock.settings import PREFIX
+
     meaning = meaning[:1].upper() + meaning[1:]
     if not meaning.endswith((".", ")")):
         meaning += "."
+    bound = BOUNDS.get(variable.removeprefix(PREFIX))
+    if bound is not None:
+        meaning += f" Allowed: {bound}."
     changed = value != default and default is not None
     return Setting(variable, group, meaning, _shown(variable, default), _shown(variable, value), changed)
 

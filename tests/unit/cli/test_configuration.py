@@ -49,3 +49,8 @@ def test_passwords_are_not_shown() -> None:
 def test_the_page_of_the_documentation_is_up_to_date() -> None:
     """It is written anew with: penstock settings --page > docs/configuration.md."""
     assert (ROOT / "docs" / "configuration.md").read_text() == as_page(describe(Settings.load()))
+
+
+def test_a_number_says_what_it_may_be() -> None:
+    """Nobody has to be refused to find out."""
+    assert by_name()["PENSTOCK_PLAN_CHUNK_SEGMENTS"].meaning.endswith("Allowed: 1 to 64.")
