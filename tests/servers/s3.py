@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -33,7 +33,6 @@ class S3Server:
 
     kind: str
     endpoint: str
-    pid: int
 
     def config(self, url: str) -> StoreConfig:
         """What opens a store on it."""
@@ -54,10 +53,6 @@ class S3Server:
     @cached_property
     def _shared(self) -> str:
         return self.bucket()
-
-    def behind(self, endpoint: str) -> "S3Server":
-        """The same server by way of a proxy."""
-        return replace(self, endpoint=endpoint)
 
 
 def _ministack(port: int, folder: Path) -> tuple[list[str], Mapping[str, str]]:
@@ -107,7 +102,7 @@ def running(kind: str) -> Iterator[S3Server]:
                 command, stdout=out, stderr=out, cwd=folder, env={**os.environ, **environment}
             )
         try:
-            server = S3Server(kind, f"http://127.0.0.1:{port}", process.pid)
+            server = S3Server(kind, f"http://127.0.0.1:{port}")
             _wait(server, process, log)
             yield server
         finally:

@@ -13,7 +13,15 @@ from typing import Any
 
 import obstore.exceptions
 
-from penstock.storage.s3_access import Bucket, Pace, StoreConfig, multipart_client, object_client, translated
+from penstock.storage.s3_access import (
+    Bucket,
+    Pace,
+    RangeRefused,
+    StoreConfig,
+    multipart_client,
+    object_client,
+    translated,
+)
 from penstock.storage.store import CHUNK, ObjectInfo, Payload, check_key, pieces
 from penstock.video.errors import StorageUnavailable
 

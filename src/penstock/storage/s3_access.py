@@ -42,6 +42,10 @@ class BucketMissing(StorageUnavailable):
     title = "The bucket is missing"
 
 
+class RangeRefused(StorageUnavailable):
+    """The store has nothing in the range that it was asked for, as its object ends before."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
     """Where a store of objects is, and what opens it. The fields but ``url`` concern buckets alone."""
@@ -242,6 +246,8 @@ def _is_foreign(error: Exception) -> bool:
 
 def _meaning(error: Exception) -> StorageUnavailable | StorageFull:
     code, kind = code_of(error), type(error).__name__
+    if code in {"InvalidRange", "416"}:
+        return RangeRefused("The object ends before the range that was asked for.")
     if code == "NoSuchBucket":
         return BucketMissing("There is no such bucket; make it, or correct its address.")
     if code in _DENIED | {"401", "403"} or kind in {
