@@ -59,7 +59,7 @@ class Reader:
             assert hashlib.sha256(outputs.get(item.key)).hexdigest()[:_ETAG_DIGITS] == item.etag
 
 
-def faults(workshop: Workshop) -> list[Finding]:
+def faults(workshop: Workshop, *, repair: bool = False) -> list[Finding]:
     """What an audit of everything finds, every byte read."""
     audit = Audit(
         workshop.catalog,
@@ -67,9 +67,16 @@ def faults(workshop: Workshop) -> list[Finding]:
         outputs=workshop.outputs,
         staging=None,
         deep=True,
+        repair=repair,
         pause=lambda _: None,
     )
     return list(audit.run())
+
+
+def check_sound(workshop: Workshop) -> None:
+    """Nothing is wrong with anything, whatever is under way."""
+    found = faults(workshop)
+    assert found == [], found
 
 
 def check_ready(workshop: Workshop, video_id: str) -> None:
@@ -77,7 +84,8 @@ def check_ready(workshop: Workshop, video_id: str) -> None:
     video = workshop.video(video_id)
     assert video.state is VideoState.READY, (video.state, video.error_code)
     assert video.published_generation_id is not None
-    assert faults(workshop) == []
+    found = faults(workshop)
+    assert found == [], found
     with workshop.catalog.read() as tx:
         assert generations.get(tx, video.published_generation_id).progress == 1
     Reader(workshop, video_id, video.published_generation_id).look()
@@ -87,4 +95,5 @@ def check_collected(workshop: Workshop) -> None:
     """After collection nothing waits for it, nothing that is referred to is missing, and nothing else is left."""
     with workshop.catalog.read() as tx:
         assert tx.execute(select(schema.garbage)).all() == []
-    assert faults(workshop) == []
+    found = faults(workshop)
+    assert found == [], found

@@ -11,6 +11,8 @@ from penstock.catalog.records import TrackRecord
 from penstock.catalog.words import TaskKind
 from penstock.video.lifecycle import GenerationState, VideoState
 
+_LONG_AGO_MS = 86_400_000
+
 
 @dataclass(frozen=True, slots=True)
 class Growth:
@@ -63,7 +65,7 @@ def listing(tx: Connection, generation_id: str | None = None) -> Sequence[Growth
                 generation_id=first["g_id"],
                 video_id=first["g_video_id"],
                 timeline_version=first["g_version"],
-                age_ms=now - (first["g_published_at"] or now),
+                age_ms=_age(first["g_published_at"], now),
                 published_prefix_ms=first["g_prefix_ms"],
                 prefix_ms=int(segments.prefix(tracks) * 1000),
                 ready_to_play=segments.playable(tracks),
@@ -73,3 +75,10 @@ def listing(tx: Connection, generation_id: str | None = None) -> Sequence[Growth
             )
         )
     return found
+
+
+def _age(published_at: int | None, now: int) -> int:
+    """One that lies ahead is old: the clock was set back, and nobody shall wait until it has caught up."""
+    if published_at is None:
+        return 0
+    return now - published_at if published_at <= now else _LONG_AGO_MS

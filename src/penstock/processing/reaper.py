@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from penstock import faults
-from penstock.catalog import Catalog, claims, generations, idempotency, uploads, workers
+from penstock.catalog import Catalog, claims, generations, idempotency, skew, uploads, workers
 from penstock.catalog.retries import RetryPolicy
 from penstock.catalog.words import TaskState, UploadState
 from penstock.faults import Point
@@ -50,10 +50,13 @@ class Reaper:
 
     def sweep(self) -> int:
         """Returns how many records it changed."""
-        changed = self._take_over() + self._expire_uploads() + self._plan_anew()
         with self._catalog.write() as tx:
+            amended = skew.amend(tx)
             workers.forget(tx)
             idempotency.expire(tx)
+        if amended:
+            _log.warning("clock_set_back", amended=amended)
+        changed = amended + self._take_over() + self._expire_uploads() + self._plan_anew()
         if changed:
             self._announce()
         return changed
