@@ -80,9 +80,12 @@ def _find(origin: str, names: list[str], endpoint: str | None) -> "Found":
 
     if not origin.startswith("s3://"):
         return in_folder(Path(origin), names)
-    from penstock.storage.s3_access import Pace, StoreConfig, object_client
+    from penstock.client.sources import Bucket
+    from penstock.storage.s3_access import StoreConfig, multipart_client
 
-    return in_bucket(object_client(StoreConfig(origin, endpoint=endpoint), Pace.WORK), origin, names)
+    name, _, prefix = origin.removeprefix("s3://").partition("/")
+    client = multipart_client(StoreConfig(f"s3://{name}", endpoint=endpoint))
+    return in_bucket(Bucket(client, name, f"{prefix.rstrip('/')}/" if prefix else ""), names)
 
 
 def _send(client: "Client", bars: Bars, found: "Found", visibility: str | None, together: int) -> Any:
@@ -127,6 +130,8 @@ def _summarise(found: "Found", outcomes: "list[Imported]", *, interrupted: bool)
         those = [one for one in outcomes if one.outcome is outcome]
         if those:
             shown.add_row(word, str(len(those)), size(sum(one.size for one in those)))
+    if not (found.sources or found.unreadable):
+        err.print("There is no video there. --name says which other files to take.")
     untried = len(found.sources) + len(found.unreadable) - len(outcomes)
     if untried:
         shown.add_row("not tried" if not interrupted else "not done", str(untried), "")

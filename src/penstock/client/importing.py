@@ -10,14 +10,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING
 
 from penstock.client.errors import ClientError
 from penstock.client.models import Uploaded
-from penstock.client.sources import BucketObject, LocalFile, Source, unreadable_bucket
-
-if TYPE_CHECKING:
-    from obstore.store import S3Store
+from penstock.client.sources import Bucket, LocalFile, Source
 
 TOGETHER = 3  # files at once: hides what one waits for behind the bytes of the others
 
@@ -96,22 +92,11 @@ def in_folder(folder: Path, names: Sequence[str] = ()) -> Found:
     return Found(tuple(sources), left_out, tuple(unreadable))
 
 
-def in_bucket(store: "S3Store", url: str, names: Sequence[str] = ()) -> Found:
-    """The same for the objects below what ``store`` opens, which ``url`` names. Raises :class:`ClientError`."""
-    from obstore.exceptions import BaseError
-
-    sources, left_out = list[Source](), 0
-    try:
-        for page in store.list():
-            for meta in page:
-                if not _wanted(tuple(meta["path"].split("/")), names):
-                    left_out += 1
-                    continue
-                version = meta["e_tag"] or ""
-                sources.append(BucketObject(store, url, meta["path"], size=meta["size"], version=version))
-    except (BaseError, OSError) as error:
-        raise unreadable_bucket(url, error) from None
-    return Found(tuple(sorted(sources, key=lambda source: source.shown)), left_out)
+def in_bucket(bucket: Bucket, names: Sequence[str] = ()) -> Found:
+    """The same for a bucket. Raises :class:`ClientError`."""
+    every = list(bucket.objects())
+    wanted = tuple(one for one in every if _wanted(bucket.below(one.key), names))
+    return Found(wanted, len(every) - len(wanted))
 
 
 def send_all(

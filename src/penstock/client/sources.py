@@ -5,20 +5,20 @@ It knows where bytes come from, and nothing of where they go.
 
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from typing_extensions import override
 
 from penstock.client.errors import ClientError
 
-if TYPE_CHECKING:
-    from obstore import GetOptions
-    from obstore.store import S3Store
-
 _PIECE = 256 * 1024  # bytes read and sent at a time: a progress bar moves, and memory stays small
 _RANGE = 8 * 1024 * 1024  # bytes asked of a bucket at a time: its client gives one request only so long
+_CREDENTIALS = (
+    "Credentials are those of the AWS command line (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE); a server"
+    " other than Amazon's is named with --endpoint."
+)
 _EDGE = 64 * 1024  # bytes at either end that tell a file from another of the same size and time
 
 
@@ -113,28 +113,88 @@ class LocalFile(Source):
         return ClientError(f"{self._path} cannot be read: {error.strerror}.", code="file_unreadable")
 
 
+class Bucket:
+    """Where objects come from: a client of boto3, a bucket's name, and what all keys of interest begin with.
+
+    Not obstore, which reads everything else here: it insists on the status 206 for a range, and some gateways answer 200.
+    """
+
+    def __init__(self, client: Any, name: str, prefix: str) -> None:
+        self._client = client
+        self._name = name
+        self._prefix = prefix
+
+    def objects(self) -> Iterator["BucketObject"]:
+        """Every object below the prefix, in the order of keys. Raises :class:`ClientError`."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=self._prefix)
+        with self.reading(self.shown("")):
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    yield BucketObject(self, found["Key"], size=found["Size"], version=found["ETag"])
+
+    def read(self, key: str, version: str, start: int, end: int) -> bytes:
+        """The bytes from ``start`` to before ``end`` of the object that has this entity tag. Raises :class:`ClientError`."""
+        with self.reading(self.shown(key)):
+            answer = self._client.get_object(
+                Bucket=self._name, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=version
+            )
+            content: bytes = answer["Body"].read()
+        if answer.get("ETag", version).strip('"') != version.strip(
+            '"'
+        ):  # not every server heeds the condition
+            raise _replaced(self.shown(key))
+        return content
+
+    def shown(self, key: str) -> str:
+        """As people write it."""
+        return f"s3://{self._name}/{key or self._prefix}"
+
+    def below(self, key: str) -> tuple[str, ...]:
+        """The key's folders and name, below the prefix's own."""
+        return tuple(key[self._prefix.rfind("/") + 1 :].split("/"))
+
+    @contextmanager
+    def reading(self, shown: str) -> Iterator[None]:
+        """Turns what the library raises into errors with the remedies that help most often."""
+        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import ClientError as Refused
+
+        try:
+            yield
+        except Refused as error:
+            if error.response["ResponseMetadata"].get("HTTPStatusCode") in {412, 416}:
+                raise _replaced(shown) from None
+            code = error.response["Error"].get("Code", "")
+            raise ClientError(
+                f"{shown} cannot be read ({code}). {_CREDENTIALS}", code="file_unreadable"
+            ) from None
+        except BotoCoreError as error:
+            raise ClientError(
+                f"{shown} cannot be read: {error} {_CREDENTIALS}", code="file_unreadable"
+            ) from None
+
+
 class BucketObject(Source):
     """An object of a bucket, read from it once and not kept here."""
 
     cheap = False
 
-    def __init__(self, store: "S3Store", url: str, key: str, *, size: int, version: str) -> None:
-        """``version`` is the entity tag that the object has now; ``url`` says where the bucket is, without the key."""
-        self._store = store
-        self._url = url.rstrip("/")
-        self._key = key
+    def __init__(self, bucket: Bucket, key: str, *, size: int, version: str) -> None:
+        """``version`` is the entity tag that the object has now."""
+        self._bucket = bucket
         self._size = size
         self._version = version
+        self.key = key
 
-    @cached_property
+    @property
     @override
     def name(self) -> str:
-        return self._key.rpartition("/")[2]
+        return self.key.rpartition("/")[2]
 
     @property
     @override
     def shown(self) -> str:
-        return f"{self._url}/{self._key}"
+        return self._bucket.shown(self.key)
 
     @property
     @override
@@ -147,35 +207,16 @@ class BucketObject(Source):
 
     @override
     def pieces(self, offset: int, size: int) -> Iterator[bytes]:
-        from obstore.exceptions import BaseError
-
         end = offset + size
         while offset < end:
             asked = min(_RANGE, end - offset)
-            try:
-                wanted: GetOptions = {"range": (offset, offset + asked), "if_match": self._version or None}
-                given = self._store.get(self._key, options=wanted).bytes()
-            except (BaseError, OSError) as error:
-                raise unreadable_bucket(self.shown, error) from None
+            given = memoryview(self._bucket.read(self.key, self._version, offset, offset + asked))
             if len(given) != asked:
-                raise ClientError(f"{self.shown} ended too early.", code="file_changed")
+                raise _replaced(self.shown)
             offset += asked
-            view = memoryview(given)
             for at in range(0, asked, _PIECE):
-                yield bytes(view[at : at + _PIECE])
+                yield bytes(given[at : at + _PIECE])
 
 
-def unreadable_bucket(shown: str, error: Exception) -> ClientError:
-    """The error for a bucket that does not give what was asked, with the remedies that help most often."""
-    from obstore.exceptions import NotFoundError, PreconditionError
-
-    if isinstance(error, PreconditionError):
-        return ClientError(f"{shown} was replaced while it was read; run this again.", code="file_changed")
-    if isinstance(error, NotFoundError):
-        return ClientError(f"{shown} is not there.", code="file_unreadable")
-    first = str(error).strip().partition("\n")[0]
-    return ClientError(
-        f"{shown} cannot be read: {first} Credentials are those of the AWS command line (AWS_ACCESS_KEY_ID,"
-        " AWS_SECRET_ACCESS_KEY or AWS_PROFILE); another server is named with --endpoint.",
-        code="file_unreadable",
-    )
+def _replaced(shown: str) -> ClientError:
+    return ClientError(f"{shown} was replaced while it was read; run this again.", code="file_changed")

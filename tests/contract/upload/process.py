@@ -1,4 +1,4 @@
-"""The upload service in a process of its own, on SQLite and a folder, as it is really served: what ``server`` starts."""
+"""The upload service in a process of its own, on SQLite and a folder or a bucket, as it is really served: what ``server`` starts."""
 
 import json
 import socket
@@ -8,31 +8,39 @@ from pathlib import Path
 from penstock import faults
 from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog, CatalogConfig
-from penstock.storage.folder_staging import FolderStaging
-from penstock.storage.local import LocalStore
+from penstock.storage.bucket_staging import BucketStaging
+from penstock.storage.open import open_staging, open_store
+from penstock.storage.s3_access import Pace, StoreConfig
 from penstock.upload.app import create_app
 from penstock.upload.config import UploadConfig
 from penstock.web_api.config import WebConfig
 from penstock.wiring.server import serve
 
 
-def main(folder: Path, database_url: str, config: UploadConfig) -> None:
+def main(folder: Path, database_url: str, config: UploadConfig, store: StoreConfig) -> None:
     """Serves until killed; the first line of output says where."""
     faults.arm_from(folder / "faults")
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    sources = LocalStore(folder / "sources")
+    sources = open_store(store, Pace.WORK)
+    staging = open_staging(sources)
     app = create_app(
         config,
         WebConfig(service="upload", version="1.0", node="here"),
         catalog=Catalog.open(CatalogConfig(url=database_url)),
         keyring=Keyring(folder / "keyring.json"),
         sources=sources,
-        staging=FolderStaging(sources),
+        staging=staging,
+        bucket=staging if isinstance(staging, BucketStaging) else None,
         announce=lambda: None,
     )
     serve(app, listener, on_ready=lambda: print("port", port, flush=True))  # noqa: T201 - read by the test
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], UploadConfig(**json.loads(sys.argv[3])))
+    main(
+        Path(sys.argv[1]),
+        sys.argv[2],
+        UploadConfig(**json.loads(sys.argv[3])),
+        StoreConfig(**json.loads(sys.argv[4])),
+    )

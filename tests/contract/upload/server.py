@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import httpx
 
+from penstock.storage.s3 import S3Store
+from penstock.storage.s3_access import StoreConfig
 from tests.contract.upload.conftest import SMALL, Instance
 
 
@@ -37,6 +39,9 @@ class Server:
 
     def __init__(self, instance: Instance, folder: Path, **changes: Any) -> None:
         config = json.dumps({**asdict(SMALL), **changes})
+        sources = instance.sources
+        bucket = sources.config if isinstance(sources, S3Store) else None
+        store = bucket or StoreConfig(f"file://{(folder / 'sources').resolve()}")
         self._process = subprocess.Popen(
             [
                 sys.executable,
@@ -45,6 +50,7 @@ class Server:
                 str(folder),
                 database_url(folder),
                 config,
+                json.dumps(asdict(store)),
             ],
             stdout=subprocess.PIPE,
             text=True,
