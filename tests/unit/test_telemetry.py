@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry import trace
 from structlog.contextvars import bound_contextvars
 from typing_extensions import override
@@ -53,6 +55,47 @@ def test_a_line_is_one_json_object_with_what_is_bound() -> None:
         "task_id": "t1",
         "frames": 96,
     }
+
+
+def test_a_line_is_written_whatever_is_on_it() -> None:
+    """Half a character from a file's name, a path, a set, an infinite number: nothing keeps a fact out of the log."""
+    stream = io.StringIO()
+    telemetry.configure(CONFIG, stream=stream)
+    log = structlog.get_logger()
+    log.info("odd", name="clip\ud83c.mp4", at=Path("/data"), rate=float("inf"), rungs={"240p"})
+    log.info("plain", name="Grüße", at=Path("/data"))
+    odd, plain = lines(stream)
+    assert (odd["name"], odd["at"], odd["rungs"]) == ("clip\ud83c.mp4", "/data", ["240p"])
+    assert (plain["name"], plain["at"]) == ("Grüße", "/data")
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "/stream/",
+                "?t=",
+                "Bearer ",
+                "s3://ann:",
+                "@",
+                "PST_",
+                "pst_",
+                "abc",
+                "\t",
+                "\N{NO-BREAK SPACE}",
+                "=",
+                "/",
+                "_",
+            ]
+        )
+    )
+)
+def test_what_spares_the_search_for_secrets_misses_none(parts: list[str]) -> None:
+    """Texts that cannot hold a secret are told by a glance; those that do are never among them."""
+    text = "".join(parts)
+    assert telemetry.redact(None, "info", {"note": text})["note"] == telemetry._SECRET_TEXT.sub(
+        telemetry._keep_lead, text
+    )
 
 
 def test_lines_of_libraries_take_the_same_form() -> None:

@@ -25,7 +25,7 @@ def seal(keyring: Keyring, purpose: str, body: bytes, *, about: tuple[str, ...] 
 
 def unseal(keyring: Keyring, purpose: str, text: str, *, about: tuple[str, ...] = ()) -> bytes | None:
     """The body that a token carries, or None unless this ring sealed it for this purpose and this ``about``."""
-    key_id = _data(text[:_KEY_ID_CHARACTERS])
+    key_id = _key_id(text[:_KEY_ID_CHARACTERS])
     key = None if key_id is None else keyring.find(key_id)
     return None if key is None else _opened(key.secret, purpose, text, about)
 
@@ -39,6 +39,11 @@ def _opened(secret: bytes, purpose: str, text: str, about: tuple[str, ...]) -> b
         return None
     key_id, body, code = data[:KEY_ID_BYTES], data[KEY_ID_BYTES:-_MAC_BYTES], data[-_MAC_BYTES:]
     return body if hmac.compare_digest(_mac(secret, purpose, key_id, body, about), code) else None
+
+
+@lru_cache(maxsize=256)
+def _key_id(text: str) -> bytes | None:
+    return _data(text)
 
 
 def _mac(secret: bytes, purpose: str, key_id: bytes, body: bytes, about: tuple[str, ...]) -> bytes:

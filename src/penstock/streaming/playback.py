@@ -154,9 +154,7 @@ class Playback:
     def _record(self, request: "_Request", seconds: float) -> None:
         """One line per request, with what is needed to tell a viewing's story from the log alone."""
         exchange, target, grant = request.exchange, request.target, request.grant
-        metrics.REQUESTS.labels(request.kind, str(exchange.status)).inc()
-        metrics.SECONDS.labels(request.kind).observe(seconds)
-        metrics.BYTES.labels(request.kind).inc(exchange.bytes_sent)
+        metrics.answered(request.kind, exchange.status, seconds, exchange.bytes_sent)
         if target is None or grant is None:
             if request.code is not None:
                 _log.info(

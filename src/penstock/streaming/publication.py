@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import anyio.to_thread
 
@@ -126,8 +127,13 @@ def rung_height(track: Track) -> int | None:
     """The height that a rung's name says (``720p``), which is also what an upright or a wide picture is called by."""
     if track.kind is not TrackKind.VIDEO:
         return None
-    digits = re.match(r"[0-9]{1,6}", track.name)
-    return int(digits[0]) if digits else track.height
+    return _said(track.name) or track.height
+
+
+@lru_cache(maxsize=256)
+def _said(name: str) -> int | None:
+    digits = re.match(r"[0-9]{1,6}", name)
+    return int(digits[0]) if digits else None
 
 
 def _item(artefact: Artefact, media_type: str, rung: int | None) -> Item:

@@ -153,7 +153,7 @@ async def _refuse(send: Send) -> None:
 
 
 def _is_event_stream(message: Message) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in message.get("headers", ())
-    )
+    for name, value in message.get("headers", ()):  # a loop, and the rarer half first: segments come by here
+        if value.startswith(b"text/event-stream") and name.lower() == b"content-type":
+            return True
+    return False
