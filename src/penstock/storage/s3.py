@@ -138,10 +138,8 @@ class S3Store:
             return b"", self.head(key).size
         try:
             data, size = self._range(key, start, end)
-        except StorageUnavailable:
-            size = self.head(
-                key
-            ).size  # nothing from there on is no fault, and stores say it in their own ways
+        except RangeRefused:
+            size = self.head(key).size
             if start < size:
                 raise
             return b"", size

@@ -1,0 +1,137 @@
+"""A real clip through every stage with nothing in a folder: sources and outputs lie in buckets of a real S3 server."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.client.models import Status, Video
+from penstock.storage.s3 import S3Store
+from penstock.storage.s3_access import Pace
+from scripts import playback
+from tests.cluster.running import Platform
+from tests.servers import s3
+from tests.servers.s3 import KEY, SECRET, S3Server
+
+pytestmark = pytest.mark.xdist_group("buckets")
+
+FRAMES = 132
+RUNGS = {"240p", "360p", "480p", "720p"}
+
+
+@pytest.fixture(scope="module", params=list(s3.KINDS))
+def server(request: pytest.FixtureRequest) -> Iterator[S3Server]:
+    """Each of the servers in turn."""
+    with s3.running(request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def storage(server: S3Server) -> str:
+    """Where objects are kept."""
+    return f"s3://{server.bucket()}/videos"
+
+
+@pytest.fixture(scope="module")
+def platform(server: S3Server, storage: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """``penstock up`` with its objects in the bucket."""
+    access = {
+        f"{room}_{name}": value
+        for room in ("SOURCES", "OUTPUTS")
+        for name, value in {
+            "ENDPOINT": server.endpoint,
+            "ACCESS_KEY_ID": KEY,
+            "SECRET_ACCESS_KEY": SECRET,
+        }.items()
+    }
+    platform = Platform(tmp_path_factory.mktemp("platform") / "data", {"STORAGE": storage, **access})
+    try:
+        yield platform.start()
+    finally:
+        platform.close()
+
+
+@pytest.fixture(scope="module")
+def followed(platform: Platform, clips: Path) -> list[Status]:
+    """The clip uploaded by the client's own way, and every status until it was ready."""
+    with platform.client() as client:
+        uploaded = client.upload(clips / "bigbuckbunny.mp4", title="A clip", visibility="public")
+        return list(client.follow(uploaded.id))
+
+
+@pytest.fixture
+def video(platform: Platform, followed: list[Status]) -> Video:
+    """The finished video, with fresh playback addresses."""
+    with platform.client() as client:
+        return client.video(followed[-1].id)
+
+
+def test_it_becomes_ready_and_lies_in_the_bucket(
+    platform: Platform, followed: list[Status], server: S3Server, storage: str, clips: Path
+) -> None:
+    """The source is there byte by byte, every output is, and the data folder has none of them."""
+    assert (followed[-1].state, followed[-1].progress) == ("ready", 1.0)
+    sources = S3Store(server.config(f"{storage}/sources"), Pace.WORK)
+    (source,) = [info.key for info in sources.list("")]
+    assert sources.get(source) == (clips / "bigbuckbunny.mp4").read_bytes()
+    outputs = S3Store(server.config(f"{storage}/outputs"), Pace.WORK)
+    assert sum(info.key.endswith(".m4s") for info in outputs.list(f"{followed[-1].id}/")) >= len(RUNGS)
+    assert not (platform.data / "sources").exists()
+    assert not (platform.data / "outputs").exists()
+
+
+def test_every_frame_of_every_rung_is_played(platform: Platform, video: Video) -> None:
+    """FFmpeg decodes both manifests whole; what it asked for twice was fetched from the bucket once."""
+    assert video.playback is not None
+    assert playback.hls_frames(video.playback.hls) == dict.fromkeys(RUNGS, FRAMES)
+    assert playback.dash_frames(video.playback.dash) == dict.fromkeys(RUNGS, FRAMES)
+    assert any(not path.suffix for path in (platform.data / "cache").iterdir())
+
+
+def test_the_command_line_verifies_it(platform: Platform, video: Video) -> None:
+    """Digests, joins and frames of everything that is played, against the source in its bucket."""
+    result = platform.command("verify", video.id)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_source_was_fetched_once(platform: Platform, followed: list[Status]) -> None:
+    """All tasks of the video worked on one copy of the machine's."""
+    copies = [path for path in (platform.data / "scratch" / "sources").iterdir() if not path.suffix]
+    assert len(copies) == 1
+
+
+def test_no_secret_is_logged(platform: Platform, followed: list[Status]) -> None:
+    """What opens the bucket stands in no line of the log."""
+    assert SECRET not in platform.log_file.read_text()
+
+
+def test_doctor_tries_the_bucket_out(platform: Platform, storage: str) -> None:
+    """Each step is told; a bucket that is not there is a fault with a remedy."""
+    good = platform.command("doctor", "--storage", f"{storage}/tried")
+    assert good.returncode == 0, good.stdout
+    assert "storage: parts" in good.stdout
+    bad = platform.command("doctor", "--storage", "s3://no-such-bucket-here/x")
+    assert bad.returncode == 1
+    assert "bucket_missing" in bad.stdout
+    assert "Make the bucket" in bad.stdout
+
+
+def test_a_wiped_cache_changes_nothing(platform: Platform, video: Video) -> None:
+    """The cache is a copy: without it everything still plays."""
+    for path in (platform.data / "cache").iterdir():
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    assert video.playback is not None
+    assert playback.hls_frames(video.playback.hls) == dict.fromkeys(RUNGS, FRAMES)
+
+
+def test_aws_names_are_understood(server: S3Server, storage: str, tmp_path: Path) -> None:
+    """Endpoint and keys under the names that all tools of S3 know."""
+    platform = Platform(tmp_path / "data")
+    platform.environment |= {
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }
+    result = platform.command("doctor", "--storage", f"{storage}/tried")
+    assert result.returncode == 0, result.stdout
