@@ -26,6 +26,8 @@ from penstock.membership.members import Change
 from penstock.membership.simulator.world import Host, World
 
 FILE = Path(__file__).with_name("lifeguard.jsonl")
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "membership-measured.md"
+BEGIN, END = "<!-- written by bench.membership.lifeguard -->", "<!-- until here -->"
 BLOCKED = (1, 4, 8, 12, 16, 20, 24, 28, 32)
 DURATIONS = (0.128, 0.512, 2.048, 8.192, 16.384, 32.768)
 INTERVALS = (0.001, 0.004, 0.016, 0.064, 0.256, 1.024, 4.096, 16.384)
@@ -159,7 +161,11 @@ def make(runs: int, others: int, file: Path = FILE) -> None:
 def rows(runs: int = RUNS, others: int = OTHERS, file: Path = FILE) -> Iterator[Result]:
     """The goals; makes what is missing before."""
     make(runs, others, file)
-    found = load(file)
+    yield from goals(load(file))
+
+
+def goals(found: dict[str, Found]) -> Iterator[Result]:
+    """What the runs that are there came to."""
     base, ours = found[BASE], found[DEFAULT]
     share, compared = share_of(found, DEFAULT)
     positives = [ours.runs[number] for number in compared]
@@ -188,12 +194,19 @@ def rows(runs: int = RUNS, others: int = OTHERS, file: Path = FILE) -> Iterator[
     )
 
 
-def share_of(found: dict[str, Found], name: str) -> tuple[float, list[int]]:
-    """A configuration's false positives as a share of SWIM's in the same runs, and these runs."""
+def share_of(found: dict[str, Found], name: str, among: set[int] | None = None) -> tuple[float, list[int]]:
+    """A configuration's false positives as a share of SWIM's in the same runs (all, or ``among`` these), and these runs."""
     base, held = found[BASE], found[name]
-    compared = sorted(held.runs.keys() & base.runs.keys())
+    compared = sorted(
+        number for number in held.runs if number in base.runs and (not among or number in among)
+    )
     of_base = sum(base.runs[number][0] for number in compared)
     return sum(held.runs[number][0] for number in compared) / of_base if of_base else float("nan"), compared
+
+
+def common(found: dict[str, Found]) -> set[int]:
+    """Runs that every configuration has made: only these compare all of them fairly."""
+    return set.intersection(*(set(held.runs) for held in found.values()))
 
 
 def median(held: Found, which: int) -> float:
@@ -224,6 +237,22 @@ def table(found: dict[str, Found]) -> Iterator[str]:
         )
 
 
+def written(page: str, found: dict[str, Found]) -> str:
+    """The page with its part about these runs renewed."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = [BEGIN, "", *summary(found), "", *table(found), "", END]
+    return before + "\n".join(lines) + after
+
+
+def summary(found: dict[str, Found]) -> Iterator[str]:
+    """What the goals came to, as the table of the page has it."""
+    yield "| measure | anchor | goal | measured |"
+    yield "| --- | --- | --- | --- |"
+    for result in goals(found):
+        yield f"| {result.measure} | {result.anchor} | {result.goal} | {result.measured} |"
+
+
 def main() -> int:
     """1 where a goal is missed."""
     parser = argparse.ArgumentParser(
@@ -235,12 +264,18 @@ def main() -> int:
     parser.add_argument(
         "--others", type=int, default=OTHERS, help=f"of each other configuration (default {OTHERS})"
     )
-    parser.add_argument("--report", action="store_true", help="run nothing, show and draw what is there")
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing; show, draw and write down what is there"
+    )
     given = parser.parse_args()
     if not given.report:
         return run(rows(given.runs, given.others))
+    from bench.membership.drawing import draw
+
     found = load()
-    print("\n".join(table(found)))
+    print("\n".join([*summary(found), "", *table(found)]))
+    print("drawn:", *(path.name for path in draw(found)))
+    PAGE.write_text(written(PAGE.read_text(), found))
     return 0
 
 

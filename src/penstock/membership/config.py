@@ -1,6 +1,6 @@
 """What can be set about the protocol. Times in seconds; N is the number of members that are not dead or left.
 
-The defaults are for one local network. They were chosen from the curves that ``bench/membership.py`` draws.
+The defaults are for one local network. They were chosen from the curves that ``bench/membership`` draws.
 """
 
 from dataclasses import dataclass, field

@@ -79,3 +79,10 @@ def test_shares_compare_the_same_runs(tmp_path: Path) -> None:
     ]
     file.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     assert lifeguard.share_of(lifeguard.load(file), lifeguard.DEFAULT) == (0.1, [0])
+
+
+def test_the_page_says_what_the_runs_came_to() -> None:
+    """No figure of the experiment without the runs behind it: python -m bench.membership.lifeguard --report."""
+    page = lifeguard.PAGE.read_text()
+    assert lifeguard.BEGIN in page
+    assert lifeguard.written(page, lifeguard.load()) == page

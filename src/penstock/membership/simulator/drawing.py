@@ -52,4 +52,4 @@ def draw(story: Timeline, path: Path) -> None:
     labels = ["not known", *(state.name.lower() for state in State)]
     patches = [Patch(color=colour, label=label) for colour, label in zip(colours, labels, strict=True)]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), fontsize=8, frameon=False)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
