@@ -15,8 +15,9 @@ from penstock.video.identity import new_id
 ANSWER_LIFE_MS = 86_400_000
 """How long an answer is kept: a client that repeats a request does so within a day."""
 
-RUNNING_LIFE_MS = 120_000
-"""How long a silent request holds its key; one that streams prolongs it. Its process may have died."""
+RUNNING_LIFE_MS = 10_000
+"""How long a request holds its key without a sign of life, as its process may have died. One that lost it all the same
+cannot store its answer, so nothing is done twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def begin(
 def prolong(
     tx: Connection, owner_id: str, key: str, holder: str, *, running_ms: int = RUNNING_LIFE_MS
 ) -> bool:
-    """Keeps the key while a long request streams; False where it was lost to another."""
+    """A running request's sign of life; False where its key was lost to another."""
     return _mine(tx, owner_id, key, holder, expires_at=now_ms() + running_ms)
 
 

@@ -14,6 +14,7 @@ from penstock.storage.exercise import reach
 from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
 from penstock.upload import routes, status, urls
+from penstock.upload.answers import Renewals
 from penstock.upload.config import UploadConfig
 from penstock.upload.direct import DirectParts
 from penstock.upload.following import Followers
@@ -58,6 +59,7 @@ def create_app(
     authenticate = authenticator(catalog_lookup(catalog))
     resumable = Resumable(catalog=catalog, staging=staging, sessions=sessions, config=config)
     holds = Holds(resumable.wanted)
+    renewals = Renewals(catalog)
     followers = Followers(status.marker(catalog), config)
     service = Service(
         catalog=catalog,
@@ -69,6 +71,7 @@ def create_app(
         direct=direct,
         config=config,
         authenticate=authenticate,
+        renewals=renewals,
     )
 
     @asynccontextmanager
@@ -79,6 +82,7 @@ def create_app(
             )  # beside the first requests: there may be thousands
             background.start_soon(followers.run)
             background.start_soon(holds.run)
+            background.start_soon(renewals.run)
             yield
             background.cancel_scope.cancel()
 

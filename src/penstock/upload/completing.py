@@ -18,6 +18,7 @@ from penstock.faults import Point
 from penstock.storage.staging import Durable, Staging
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
+from penstock.upload.admission import Admission
 from penstock.upload.config import UploadConfig
 from penstock.upload.direct import DirectParts
 from penstock.upload.outcomes import Outcome, StoreAnswer, ended, part_map, staged, store_nothing
@@ -43,6 +44,7 @@ class Completing:
         staging: Staging,
         config: UploadConfig,
         announce: Callable[[], None],
+        admission: Admission,
         direct: DirectParts | None = None,
     ) -> None:
         """``announce`` tells processing that there is work; it is cheap and must not raise."""
@@ -51,6 +53,7 @@ class Completing:
         self._staging = staging
         self._config = config
         self._announce = announce
+        self._admission = admission
         self._direct = direct
 
     def whole(self, upload: Upload, durable: Durable, *, store_answer: StoreAnswer) -> Outcome:
@@ -158,6 +161,8 @@ class Completing:
         faults.reach(Point.UPLOAD_ADOPTED)
         try:
             with self._catalog.write() as tx:
+                if upload.size is None:
+                    self._admission.settle(tx, upload.owner_id, upload.id, size)
                 completion = uploads.complete(tx, upload.id, size=size, who=who, sha256=digest)
                 outcome = Outcome(completion.video, upload, duplicate=completion.duplicate)
                 store_answer(tx, outcome)

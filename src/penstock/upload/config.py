@@ -30,6 +30,21 @@ class UploadConfig:
     """Bytes that must stay free beside an upload, or it is refused with ``storage_full`` (507) before it starts.
     Processing writes up to about the size of the source again, and a database on the same disk must go on."""
 
+    reservation_s: int = 3600
+    """Seconds after its last sign of life for which the bytes that an open upload still lacks are kept free for it.
+    Longer lets a client come back to a full disk; shorter gives the room of abandoned uploads to others."""
+
+    account_bytes: int | None = None
+    """Most bytes of sources that one account may keep, open uploads counted with what they declared; more is refused
+    with ``quota_exceeded`` (413). None: as many as there is room for, which suits a machine with one user."""
+
+    open_per_account: int = 200
+    """Most uploads that one account may have open at once; more are refused with ``too_many_uploads`` (429)."""
+
+    opened_per_minute: int = 600
+    """Most uploads that one account may begin within a minute in one process; more are refused with
+    ``upload_rate_exceeded`` (429). Far beyond what a diligent program needs; against one that runs wild."""
+
     session_life_s: int = 24 * 3600
     """Seconds that an upload stays open after its last sign of life. Longer lets a client come back later; abandoned
     bytes occupy the disk as long."""

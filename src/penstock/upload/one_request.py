@@ -78,7 +78,8 @@ def add(router: APIRouter, service: Service) -> None:
         if isinstance(begun, JSONResponse):
             return begun
         try:
-            return await _receive_upload(service, request, principal, given, begun)
+            with service.renewals.renewing(begun):
+                return await _receive_upload(service, request, principal, given, begun)
         finally:
             await run_sync(begun.abandon, service.catalog)  # where an answer is stored this does nothing
 
@@ -105,7 +106,7 @@ async def _receive_upload(
         answer.append((code, made))
 
     new = NewUpload(described, Transport.ONE_REQUEST, size, content_type)
-    outcome = await service.transfers.whole(principal, new, content, receipt=receipt, store_answer=store)
+    outcome = await service.transfers.whole(principal, new, content, store_answer=store)
     context.note(video_id=outcome.video.id)
     return json_of(*answer[0])
 

@@ -10,10 +10,11 @@ import anyio
 from anyio.to_thread import run_sync
 from starlette.requests import Request
 
+from penstock.ffmpeg.sniff import HEAD, not_media
 from penstock.storage.staging import PartWriter
 from penstock.storage.store import CHUNK
 from penstock.upload import metrics
-from penstock.video.errors import InvalidRequest, PenstockError
+from penstock.video.errors import InvalidRequest, PenstockError, UnsupportedMedia
 from penstock.web_api.bodies import BodyStalled
 
 
@@ -27,6 +28,12 @@ class DigestWrong(InvalidRequest):
     """The bytes are not those that the client's digest names. What had arrived does not count."""
 
     code = "wrong_digest"
+
+
+class NotVideo(UnsupportedMedia):
+    """The first bytes are those of something that is certainly no video. Nothing of it is kept."""
+
+    code = "not_a_video"
 
 
 class UploadEmpty(InvalidRequest):
@@ -55,28 +62,42 @@ async def receive(
     part: PartWriter,
     *,
     limit: int,
+    begins: bool,
     excess: PenstockError,
     transport: str,
     alive: Callable[[], Awaitable[None]],
 ) -> None:
     """Writes all of ``source`` to ``part``. ``alive`` is called at each arrival; what it raises ends the transfer.
 
-    Raises ``excess`` as soon as there are more than ``limit`` bytes.
+    ``begins``: these are the file's first bytes. Raises ``excess`` as soon as there are more than ``limit`` bytes, and
+    :class:`NotVideo`.
     """
     counter = metrics.RECEIVED_BYTES.labels(transport)
-    buffer = bytearray()
+    buffer, unjudged = bytearray(), begins
     with metrics.TRANSFERS.track_inprogress():
         async for piece in source:
             if part.size + len(buffer) + len(piece) > limit:
                 raise excess
             counter.inc(len(piece))
             buffer += piece
+            if unjudged and len(buffer) >= HEAD:
+                check_type(buffer)
+                unjudged = False
             if len(buffer) >= CHUNK:
                 full, buffer = buffer, bytearray()
                 await run_sync(part.write, full)
             await alive()
+        if unjudged:
+            check_type(buffer)
         if buffer:
             await run_sync(part.write, buffer)
+
+
+def check_type(head: bytes | bytearray) -> None:
+    """Raises :class:`NotVideo` where a file that begins like this is certainly no video."""
+    what = not_media(bytes(head[:HEAD]))
+    if what is not None:
+        raise NotVideo(f"The file is {what}, not a video.")
 
 
 def check_size(actual: int, expected: int | None) -> None:

@@ -11,7 +11,7 @@ from penstock.access.authorize import Action, authorize
 from penstock.access.principals import Principal
 from penstock.catalog import Catalog
 from penstock.upload import answers
-from penstock.upload.answers import Receipt
+from penstock.upload.answers import Receipt, Renewals
 from penstock.upload.config import UploadConfig
 from penstock.upload.direct import DirectParts
 from penstock.upload.sessions import Sessions
@@ -72,6 +72,7 @@ class Service:
     direct: DirectParts | None  # where a bucket receives parts itself
     config: UploadConfig
     authenticate: Authenticate
+    renewals: Renewals
 
 
 def uploader(authenticate: Authenticate) -> Authenticate:

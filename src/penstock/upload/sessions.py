@@ -22,13 +22,13 @@ from penstock.faults import Point
 from penstock.storage.staging import PartWriter, Staged, Staging
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
-from penstock.upload.answers import Receipt
+from penstock.upload.admission import Admission
 from penstock.upload.completing import Completing
 from penstock.upload.config import UploadConfig
 from penstock.upload.direct import LEAST_PART, DirectParts
 from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of, ended, part_map, staged
 from penstock.upload.parts import Part, PartMap
-from penstock.upload.receiving import UploadEmpty, check_size
+from penstock.upload.receiving import check_size
 from penstock.video import identity, keys
 from penstock.video.errors import (
     Conflict,
@@ -36,8 +36,6 @@ from penstock.video.errors import (
     NotFound,
     PenstockError,
     PermanentError,
-    StorageFull,
-    TooLarge,
 )
 from penstock.web_api import context
 
@@ -81,30 +79,18 @@ class Sessions:
         self._staging = staging
         self._config = config
         self._direct = direct
+        self.admission = Admission(staging, config)
         self.completing = Completing(
-            catalog=catalog, sources=sources, staging=staging, config=config, announce=announce, direct=direct
+            catalog=catalog,
+            sources=sources,
+            staging=staging,
+            config=config,
+            announce=announce,
+            admission=self.admission,
+            direct=direct,
         )
 
     # -- opening and looking
-
-    def admit(self, size: int | None) -> None:
-        """Raises :class:`UploadEmpty`, :class:`TooLarge` or :class:`StorageFull`; None is a size not known beforehand."""
-        if size == 0:
-            raise UploadEmpty("The upload has no bytes.")
-        if size is not None and size > self._config.max_size:
-            raise self.excess()
-        self.admit_more(size or 0)
-
-    def admit_more(self, size: int) -> None:
-        """Raises :class:`StorageFull` where there is no room for ``size`` bytes more."""
-        free = self._staging.free_bytes()
-        if free is not None and free < self._config.free_reserve + size:
-            _log.warning("upload_refused_full", free=free, size=size)
-            raise StorageFull("There is not enough room for this upload; try again when there is more.")
-
-    def excess(self) -> TooLarge:
-        """The refusal of more bytes than any upload may have."""
-        return TooLarge(f"An upload has at most {self._config.max_size} bytes.", code="upload_too_large")
 
     def open(self, principal: Principal, new: NewUpload, *, store_answer: StoreAnswer) -> Outcome:
         """A session for a new ``pending`` video; ``store_answer`` runs in the same transaction.
@@ -112,7 +98,8 @@ class Sessions:
         Where the owner already has a video of the declared digest and does not ask for another, that one is returned.
         """
         authorize(principal, Action.UPLOAD)
-        self.admit(new.size)
+        assert principal.account_id is not None
+        self.admission.check(principal.account_id, new.size)
         place = self._place(new)  # before the record: an open session always has a place for its bytes
         faults.reach(Point.UPLOAD_STAGED)
         try:
@@ -188,7 +175,7 @@ class Sessions:
             raise NotFound("This upload has no such part.", code="part_unknown")
         if announced is not None:
             check_size(announced, part.size)
-        self.admit(part.size)
+        self.admission.check_room(part.size)
         with self._writing(upload, part.offset, whole=part.size == upload.size) as writer:
             with self._catalog.write() as tx:
                 uploads.keep_alive(tx, upload_id, life_ms=self._life_ms(transport))
@@ -201,13 +188,11 @@ class Sessions:
         with self._writing(upload, 0, whole=True) as writer:
             yield Transfer(upload, Part(1, 0, upload.size or self._config.max_size), writer)
 
-    def keep_alive(self, transfer: Transfer, receipt: Receipt | None = None) -> None:
+    def keep_alive(self, transfer: Transfer) -> None:
         """A running transfer's sign of life. Raises :class:`Gone` where its session was ended meanwhile."""
         upload = transfer.upload
         with self._catalog.write() as tx:
             uploads.keep_alive(tx, upload.id, life_ms=self._life_ms(upload.transport))
-            if receipt is not None:
-                receipt.prolong(tx)
 
     def received_part(self, transfer: Transfer) -> UploadPart:
         """After the last byte of a part: checks its size, makes it durable, and notes that it is there."""
@@ -257,6 +242,10 @@ class Sessions:
             metrics.ENDED.labels(upload.transport, outcome).inc()
             self._staging.remove(staged(upload, self._config))
 
+    def discard(self, upload: Upload) -> None:
+        """Removes the bytes of a session that cannot be completed without more of them; the record stays as it is."""
+        self._staging.remove(staged(upload, self._config))
+
     def sweep(self) -> None:
         """Removes staged files whose session ended or never came about: what a crash between two steps leaves."""
         oldest = identity.encode(time.time_ns() // 1_000_000 - _UNRECORDED_FOR_MS, 0)
@@ -298,6 +287,7 @@ class Sessions:
     def _record(self, tx: Connection, principal: Principal, new: NewUpload, place: Staged) -> Outcome:
         assert principal.account_id is not None
         described, size = new.described, new.size
+        self.admission.reserve(tx, principal.account_id, size)
         video = videos.create(
             tx,
             owner_id=principal.account_id,
@@ -327,7 +317,10 @@ class Sessions:
     @contextmanager
     def _writing(self, upload: Upload, offset: int, *, whole: bool) -> Iterator[PartWriter]:
         try:
-            with self._staging.writing(staged(upload, self._config), offset=offset, whole=whole) as writer:
+            with (
+                self._staging.writing(staged(upload, self._config), offset=offset, whole=whole) as writer,
+                self.admission.flowing(lambda: writer.size),
+            ):
                 yield writer
         except ObjectMissing:
             raise ended() from None

@@ -17,12 +17,11 @@ from penstock.access.principals import Principal
 from penstock.catalog.records import Upload, UploadPart
 from penstock.catalog.words import Transport
 from penstock.upload import receiving
-from penstock.upload.answers import Receipt
 from penstock.upload.config import UploadConfig
 from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of
 from penstock.upload.receiving import SizeWrong
 from penstock.upload.sessions import Sessions, Transfer
-from penstock.video.errors import InvalidRequest, PenstockError
+from penstock.video.errors import InvalidRequest, PenstockError, StorageFull
 
 _log = structlog.get_logger()
 
@@ -42,9 +41,10 @@ class Transfers:
                 self.pieces(request),
                 transfer.writer,
                 limit=transfer.part.size,
+                begins=transfer.part.offset == 0,
                 excess=SizeWrong(f"More than the part's {transfer.part.size} bytes arrived."),
                 transport=transport,
-                alive=self._signs_of_life(transfer, None),
+                alive=self._signs_of_life(transfer),
             )
             return await run_sync(self._sessions.received_part, transfer)
 
@@ -54,7 +54,6 @@ class Transfers:
         new: NewUpload,
         content: AsyncIterator[bytes],
         *,
-        receipt: Receipt,
         store_answer: StoreAnswer,
     ) -> Outcome:
         """An upload in one request: opened, received and completed, or ended."""
@@ -69,19 +68,21 @@ class Transfers:
         opened = await run_sync(open_session)
         if opened.upload is None:
             return opened
-        upload = opened.upload
+        upload, received = opened.upload, False
         try:
             async with _held(self._sessions.receiving_whole(upload)) as transfer:
                 await receiving.receive(
                     content,
                     transfer.writer,
                     limit=transfer.part.size,
-                    excess=self._sessions.excess(),
+                    begins=True,
+                    excess=self._sessions.admission.excess(),
                     transport=upload.transport,
-                    alive=self._signs_of_life(transfer, receipt),
+                    alive=self._signs_of_life(transfer),
                 )
                 receiving.check_size(transfer.writer.size, new.size)
                 durable = await run_sync(transfer.writer.sync)
+            received = True
             return await run_sync(
                 lambda: self._sessions.completing.whole(upload, durable, store_answer=store_answer)
             )
@@ -89,26 +90,33 @@ class Transfers:
             # A completion whose commit was not answered may have happened: then ending the session does nothing.
             why = _reason(error)
             with anyio.CancelScope(shield=True):
-                await run_sync(self._abandon, upload, account_of(principal), why)
+                await run_sync(lambda: self._abandon(upload, account_of(principal), why, received=received))
             raise
 
     def pieces(self, request: Request) -> AsyncIterator[bytes]:
         """The request's body."""
         return receiving.pieces(request, self._config.idle_timeout_s)
 
-    def _abandon(self, upload: Upload, who: str, why: str) -> None:
+    def _abandon(self, upload: Upload, who: str, why: str, *, received: bool) -> None:
         try:
-            self._sessions.abandon(upload, who=who, why=why, outcome=why)
+            try:
+                self._sessions.abandon(upload, who=who, why=why, outcome=why)
+            except StorageFull:
+                if received:  # its completion may have been recorded
+                    raise
+                # These very bytes may be what fills the disk of the records.
+                self._sessions.discard(upload)
+                self._sessions.abandon(upload, who=who, why=why, outcome=why)
         except PenstockError as error:  # it expires by itself; the client is to learn what went wrong first
             _log.warning("upload_not_ended", upload_id=upload.id, code=error.code)
 
-    def _signs_of_life(self, transfer: Transfer, receipt: Receipt | None) -> Callable[[], Awaitable[None]]:
+    def _signs_of_life(self, transfer: Transfer) -> Callable[[], Awaitable[None]]:
         last = time.monotonic()
 
         async def alive() -> None:
             nonlocal last
             if time.monotonic() - last >= self._config.sign_of_life_s:
-                await run_sync(self._sessions.keep_alive, transfer, receipt)
+                await run_sync(self._sessions.keep_alive, transfer)
                 last = time.monotonic()
 
         return alive

@@ -9,8 +9,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from penstock.catalog import idempotency, schema
 from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.staging import Staged
+from penstock.video.lifecycle import VideoState
 from tests.contract.upload.conftest import MIB, Instance, content, refused, sha256
 
 NAME = {"filename": "clip.mp4"}
@@ -297,3 +299,20 @@ def test_a_running_request_holds_its_key(
     assert client.post("/api/uploads", params=NAME, content=b"x", headers=key).status_code == 201
     assert seen[0] is not None
     refused(seen[0], 409, "request_in_progress")
+
+
+def test_a_request_that_lost_its_key_does_not_count(instance: Instance, client: TestClient) -> None:
+    """Where a repetition took over what seemed dead, what then comes to life leaves nothing."""
+    key, data = {"idempotency-key": "silent"}, content(2 * MIB)
+
+    def seems_dead() -> Iterator[bytes]:
+        yield data[:MIB]
+        with instance.catalog.write() as tx:
+            tx.execute(schema.idempotency.update().values(expires_at=0))
+            assert idempotency.begin(tx, instance.accounts["olga"], "silent", sha256(b"")).answer is None
+        yield data[MIB:]
+
+    first = client.post("/api/uploads", params=NAME, content=seems_dead(), headers=key)
+    refused(first, 409, "request_superseded")
+    assert {video.state for video in instance.videos()} == {VideoState.DELETED}
+    assert instance.announced == []

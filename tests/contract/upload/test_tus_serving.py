@@ -1,6 +1,8 @@
 """tus under its real server: broken and silent connections, two processes, two clients, crashes at every step."""
 
 import hashlib
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,9 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from penstock.access.keyring import Keyring
-from penstock.catalog import Catalog, CatalogConfig
+from penstock.catalog import Catalog, CatalogConfig, idempotency, schema
 from penstock.faults import Point
 from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
@@ -50,7 +53,8 @@ def begin(instance: Instance, server: Server, url: str, offset: int, length: int
 def arrived(instance: Instance, url: str) -> int:
     """Bytes that lie in the staged file, counted or not."""
     upload_id = url.rpartition("/")[2]
-    return instance.staging._folder(upload_id).joinpath("data").stat().st_size
+    size: int = instance.staging._folder(upload_id).joinpath("data").stat().st_size
+    return size
 
 
 def finish(instance: Instance, server: Server, url: str, data: bytes) -> None:
@@ -212,3 +216,43 @@ def test_fifty_uploads_at_once_lose_nothing(instance: Instance, tmp_path: Path) 
                 assert key is not None
                 assert instance.sources.get(key) == data
         assert list(instance.staging.leftovers()) == []
+
+
+def test_a_killed_request_gives_way_to_its_repetition(instance: Instance, tmp_path: Path) -> None:
+    """Its key is free as soon as it has not been heard of for some seconds; a running one keeps it for longer than that."""
+    data, params, key = content(2 * MIB), {"filename": "clip.mp4"}, {"idempotency-key": "once"}
+    url = "/api/uploads"
+
+    def repeat(server: Server) -> httpx.Response:
+        return server.client.post(url, params=params, content=iter([data]), headers=key)
+
+    with Server(instance, tmp_path) as server:
+        running, ending = threading.Event(), threading.Event()
+
+        def slowly() -> Iterator[bytes]:
+            yield data[:MIB]
+            running.set()
+            ending.wait(60)
+            yield data[MIB:]
+
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(server.client.post, url, params=params, content=slowly(), headers=key)
+            running.wait(60)
+            until(lambda: instance.videos() != [])
+            expiry = key_expiry(instance)
+            until(lambda: key_expiry(instance) > expiry + 2 * idempotency.RUNNING_LIFE_MS // 5)
+            assert repeat(server).json()["code"] == "request_in_progress"
+            os.kill(server.pid, signal.SIGKILL)
+            server.wait_dead()
+            ending.set()
+            assert isinstance(first.exception(), httpx.HTTPError)
+    with Server(instance, tmp_path) as server:
+        until(lambda: repeat(server).status_code == 201)
+        states = sorted(str(video.state) for video in instance.videos())
+        assert states in (["pending", "uploaded"], ["deleted", "uploaded"])
+
+
+def key_expiry(instance: Instance) -> int:
+    """When the one key that there is would be free."""
+    with instance.catalog.read() as tx:
+        return int(tx.execute(select(schema.idempotency.c.expires_at)).scalar_one())

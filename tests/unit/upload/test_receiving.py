@@ -36,7 +36,13 @@ def received(staging: Staging, pieces: list[bytes], limit: int) -> tuple[int, in
     with staging.writing(Staged("u", "v/source"), offset=0, whole=True) as part:
         anyio.run(
             lambda: receive(
-                body(), part, limit=limit, excess=TooLarge("too many"), transport="put", alive=sign
+                body(),
+                part,
+                limit=limit,
+                begins=True,
+                excess=TooLarge("too many"),
+                transport="put",
+                alive=sign,
             )
         )
         return part.size, alive

@@ -80,7 +80,10 @@ class Resumable:
                 if (now.received, now.staged) != (upload.received, upload.staged):
                     raise _busy()  # it moved while we came: begin again
                 taken = uploads.take(tx, upload_id, token, life_ms=self._life_ms)
-            return Writing(taken, token, writer, taken.received, right.pop_all())
+            writing = Writing(taken, token, writer, taken.received, ExitStack())
+            right.enter_context(self._sessions.admission.flowing(lambda: writing.uncounted))
+            writing.right = right.pop_all()
+            return writing
 
     def accept(self, writing: Writing, asked: Patch, announced: int | None) -> int:
         """Checks a request against how the upload stands; the most bytes that it may bring.
@@ -90,9 +93,10 @@ class Resumable:
         standing = self.standing(writing.upload)
         room = protocol.check_offset(asked, standing, announced, max_size=self._config.max_size)
         length = protocol.settle_length(asked, standing)
-        self._sessions.admit_more(announced or 0)
+        self._sessions.admission.check_room(announced or 0)
         if length is not None and writing.upload.size is None:
             with self._catalog.write() as tx:
+                self._sessions.admission.settle(tx, writing.upload.owner_id, writing.upload.id, length)
                 writing.upload = uploads.declare_size(tx, writing.upload.id, length)
         return room
 

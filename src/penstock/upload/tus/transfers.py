@@ -15,12 +15,13 @@ import structlog
 from anyio.to_thread import run_sync
 
 from penstock.catalog.records import Upload
+from penstock.ffmpeg.sniff import HEAD
 from penstock.storage.staging import Durable, StagingBusy
 from penstock.storage.store import CHUNK
 from penstock.upload import metrics
 from penstock.upload.config import UploadConfig
 from penstock.upload.outcomes import Outcome
-from penstock.upload.receiving import SizeWrong
+from penstock.upload.receiving import SizeWrong, check_type
 from penstock.upload.tus.handover import Hold, Holds
 from penstock.upload.tus.protocol import Checksum, Locked, Patch
 from penstock.upload.tus.resumable import Resumable, Writing
@@ -118,7 +119,7 @@ class ResumableTransfers:
                 while (piece := await hold.next_of(pieces)) is not None:
                     counter.inc(len(piece))
                     filling.add(piece)
-                    if filling.is_full:
+                    if filling.is_full or filling.can_be_judged:
                         await run_sync(filling.write)
                     if time.monotonic() - counted_at >= self._config.sign_of_life_s:
                         await run_sync(filling.count)
@@ -146,6 +147,11 @@ class _Filling:
     def is_full(self) -> bool:
         return len(self._buffer) >= CHUNK
 
+    @property
+    def can_be_judged(self) -> bool:
+        """Whether these are the file's first bytes, enough of them to tell what it is."""
+        return self._writing.begun == self._writing.writer.size == 0 and len(self._buffer) >= HEAD
+
     def add(self, piece: bytes) -> None:
         if self._writing.writer.size + len(self._buffer) + len(piece) > self._room:
             raise SizeWrong(f"More than the {self._room} bytes arrived that were missing.")
@@ -154,6 +160,8 @@ class _Filling:
     def write(self) -> None:
         if not self._buffer:
             return
+        if self._writing.begun == self._writing.writer.size == 0:
+            check_type(self._buffer)
         self._broken = True
         self._writing.writer.write(self._buffer)
         self._broken = False
