@@ -1,6 +1,7 @@
 """`make soak`: the simulations that `make test` runs for a moment, with fresh seeds for as long as is asked.
 
-Whole processing rooms and whole clusters die, collide and wake at random, from a seed; real files are damaged at random. What fails is named by its seed and the
+First real processes are killed at every point where `make test` kills some at a few. Then whole processing rooms and whole
+clusters die, collide and wake at random, from a seed; real files are damaged at random. What fails is named by its seed and the
 command that repeats it exactly; the exit status is then 1. A run never begins a round after its time is up.
 """
 
@@ -9,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from penstock.membership.simulator.scenarios import SCENARIOS
@@ -30,6 +32,13 @@ def processing(first: int, count: int) -> list[str]:
 def media(first: int, count: int) -> list[str]:
     """Damaged files from these seeds, taken through the media tools; the commands that repeat what failed."""
     return _seeded("tests/media/test_fuzz.py", "FUZZ", first, count)
+
+
+def walk() -> list[str]:
+    """Real processes killed at every named point, alone and all at once; what repeats it if something did not hold."""
+    test = "tests/cluster/test_every_point.py"
+    failed = _pytest(test, {"WALK": "whole"}, shown=True)
+    return [f"WALK=whole {sys.executable} -m pytest {test}"] if failed else []
 
 
 def membership(seed: int) -> list[str]:
@@ -57,6 +66,9 @@ def main() -> int:
     deadline = time.monotonic() + 60 * asked.minutes
     seed, failed = asked.seed, list[str]()
     print(f"soak: {asked.minutes:g} minutes from seed {asked.seed}", flush=True)
+    began = time.monotonic()
+    failed += walk()
+    print(f"every point: {'FAILED' if failed else 'held'}, {time.monotonic() - began:.0f} s", flush=True)
     while time.monotonic() < deadline:
         began = time.monotonic()
         broken = processing(seed, ROUND)
@@ -78,15 +90,21 @@ def main() -> int:
 def _seeded(test: str, name: str, first: int, count: int) -> list[str]:
     """A test from these seeds; the commands that repeat what failed."""
     failed = []
-    if _pytest(test, name, first, count):
+    if _pytest(test, _seeds(name, first, count)):
         # Which of them it was: each alone, with its output.
-        failed = [seed for seed in range(first, first + count) if _pytest(test, name, seed, 1, shown=True)]
+        failed = [
+            seed for seed in range(first, first + count) if _pytest(test, _seeds(name, seed, 1), shown=True)
+        ]
     return [f"{name}_FIRST_SEED={seed} {name}_SEEDS=1 {sys.executable} -m pytest {test}" for seed in failed]
 
 
-def _pytest(test: str, name: str, first: int, count: int, *, shown: bool = False) -> bool:
+def _seeds(name: str, first: int, count: int) -> dict[str, str]:
+    return {f"{name}_FIRST_SEED": str(first), f"{name}_SEEDS": str(count)}
+
+
+def _pytest(test: str, settings: Mapping[str, str], *, shown: bool = False) -> bool:
     """Whether it failed."""
-    environment = {**os.environ, f"{name}_FIRST_SEED": str(first), f"{name}_SEEDS": str(count)}
+    environment = {**os.environ, **settings}
     command = [sys.executable, "-m", "pytest", test, "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if shown and done.returncode:
