@@ -29,8 +29,10 @@ class Growth:
     closing: bool  # its publication is queued, running or done: nothing grows any more
 
 
-def listing(tx: Connection, generation_id: str | None = None) -> Sequence[Growth]:
-    """All encoding generations, or this one if it is encoding."""
+def listing(
+    tx: Connection, generation_id: str | None = None, *, after: str = "", limit: int = 100
+) -> Sequence[Growth]:
+    """Encoding generations in the order of their ids, those after ``after``; or this one if it is encoding."""
     g, v, t = schema.generations.c, schema.videos.c, schema.tasks.c
     publishing = select(t.generation_id).where(t.kind == TaskKind.PUBLISH, t.generation_id == g.id).exists()
     query = (
@@ -53,6 +55,9 @@ def listing(tx: Connection, generation_id: str | None = None) -> Sequence[Growth
     )
     if generation_id is not None:
         query = query.where(g.id == generation_id)
+    else:
+        page = select(g.id).where(g.state == GenerationState.ENCODING, g.id > after)
+        query = query.where(g.id.in_(page.order_by(g.id).limit(limit).scalar_subquery()))
     now = clock.now(tx)
     names = [column.name for column in schema.tracks.c]
     found = []

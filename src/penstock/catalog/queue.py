@@ -38,7 +38,7 @@ def announceable(
     chosen: list[str] = []
     for lane in (True, False) if urgent is None else (urgent,):
         if len(chosen) < limit:
-            chosen += _fairly(tx, waiting, urgent=lane, limit=limit - len(chosen), now=now)
+            chosen += _fairly(tx, waiting, TaskKind, urgent=lane, limit=limit - len(chosen), now=now)
     # Another relay may be choosing the same at this moment: what it has locked or announced is left to it.
     rows = tx.execute(
         select(schema.tasks)
@@ -67,13 +67,12 @@ def waiting(
     may = and_(
         table.state == TaskState.QUEUED,
         table.not_before <= now,
-        table.kind.in_(kinds),
         *_for_tools(tool_fingerprint),
     )
     chosen: list[str] = []
     for lane in (True, False) if urgent is None else (urgent,):
         if len(chosen) < limit:
-            chosen += _fairly(tx, may, urgent=lane, limit=limit - len(chosen), now=now)
+            chosen += _fairly(tx, may, kinds, urgent=lane, limit=limit - len(chosen), now=now)
     found = {row.id: load(Task, row) for row in tx.execute(select(schema.tasks).where(table.id.in_(chosen)))}
     return [found[task_id] for task_id in chosen if task_id in found]
 
@@ -181,10 +180,18 @@ def _for_tools(fingerprint: str | None) -> list[ColumnElement[bool]]:
     return [or_(table.tool_fingerprint.is_(None), table.tool_fingerprint == fingerprint)]
 
 
-def _fairly(tx: Connection, waiting: ColumnElement[bool], *, urgent: bool, limit: int, now: int) -> list[str]:
+def _fairly(
+    tx: Connection,
+    waiting: ColumnElement[bool],
+    kinds: Iterable[TaskKind],
+    *,
+    urgent: bool,
+    limit: int,
+    now: int,
+) -> list[str]:
     """Ids in fair order: again and again the next task of the account with the least work done, running and chosen.
 
-    However much an account has waiting, no more than ``limit`` of its tasks are looked at.
+    However much an account has waiting, no more than ``limit`` of its tasks of each kind are looked at.
     """
     table = schema.tasks.c
     least = [(load_s, account_id) for account_id, load_s in _loads(tx, now, urgent=urgent).items()]
@@ -194,13 +201,12 @@ def _fairly(tx: Connection, waiting: ColumnElement[bool], *, urgent: bool, limit
     while least and len(chosen) < limit:
         load_s, account_id = heapq.heappop(least)
         if account_id not in lines:
-            line = (
-                select(table.id, table.work)
-                .where(waiting, table.urgent.is_(urgent), table.account_id == account_id)
-                .order_by(table.turn, table.id)
-                .limit(limit)
-            )
-            lines[account_id] = iter(tx.execute(line).all())
+            line: list[Any] = []
+            for kind in kinds:  # one question each: of several kinds at once, all that waits would be sorted
+                mine = (table.urgent.is_(urgent), table.account_id == account_id, table.kind == kind)
+                first = select(table.id, table.work, table.turn).where(waiting, *mine)
+                line += tx.execute(first.order_by(table.turn, table.id).limit(limit)).all()
+            lines[account_id] = iter(sorted(line, key=lambda row: (row.turn, row.id)))
         task = next(lines[account_id], None)
         if task is not None:
             chosen.append(task.id)

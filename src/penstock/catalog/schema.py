@@ -263,7 +263,7 @@ tasks = Table(
     UniqueConstraint("generation_id", "kind", "index"),
     Index("ix_tasks_video_id", "video_id"),
     # What is swept again and again must not grow with what is finished, which is nearly everything. In the relay's order:
-    _partial_index("ix_tasks_waiting", "state = 'queued'", "urgent", "account_id", "turn", "id"),
+    _partial_index("ix_tasks_waiting", "state = 'queued'", "urgent", "account_id", "kind", "turn", "id"),
     _partial_index("ix_tasks_due", "state = 'queued'", "not_before"),
     _partial_index("ix_tasks_announced", "state = 'queued' AND announced_at IS NOT NULL", "account_id"),
     _partial_index("ix_tasks_claimed", "state = 'claimed'", "worker_id"),

@@ -37,6 +37,8 @@ _log = structlog.get_logger()
 
 _WHO = "publisher"
 _CAPTIONS = "captions"
+_MOST = 100  # encoding generations of one sweep
+_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Publisher:
         self._due: dict[str, float] = {}  # generation: when to look at it, on the monotonic clock
         self._changed = threading.Condition()
         self._ending = False
+        self._swept = ""  # the last generation that a sweep looked at; empty: the next begins anew
         self._durable: dict[str, int] = {}  # encoding generation: a version known to be written
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -82,13 +85,16 @@ class Publisher:
             self._serve(generation_id)
 
     def sweep(self) -> None:
-        """Finds what nobody requested: versions that were taken and never written, growth, tombstones owed."""
+        """Finds what nobody requested: versions that were taken and never written, growth, tombstones owed.
+
+        Of many generations some at a time: a flood of videos must not make every sweep a long one.
+        """
         with self._catalog.read() as tx:
-            encoding = growing.listing(tx)
+            encoding = growing.listing(tx, after=self._swept, limit=_MOST)
             owing = generations.owing_tombstone(tx)
-        self._durable = {
-            growth.generation_id: self._durable.get(growth.generation_id, 0) for growth in encoding
-        }
+        self._swept = encoding[-1].generation_id if len(encoding) == _MOST else ""
+        if len(self._durable) > _REMEMBERED:
+            self._durable.clear()  # it costs a question each
         for growth in encoding:
             if self._is_unwritten(growth):
                 _log.warning(

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, event
 from penstock.catalog import (
     Catalog,
     CatalogConfig,
+    accounts,
     claims,
     events,
     garbage,
@@ -23,7 +24,7 @@ from penstock.catalog import (
     videos,
     workers,
 )
-from penstock.catalog.words import TaskKind
+from penstock.catalog.words import TaskKind, Transport, Visibility
 from penstock.video.identity import new_id
 
 SWEEPS: dict[str, Callable[[Connection], object]] = {
@@ -89,3 +90,27 @@ def test_a_sweep_reads_only_what_may_concern_it(catalog: Catalog, name: str) -> 
         if plan.startswith("SCAN") and not plan.startswith(("SCAN CONSTANT", "SCAN workers", "SCAN ("))
     ]
     assert [plan for plan in scans if not plan.endswith(PARTIAL)] == []
+
+
+def test_the_next_task_is_read_off_an_index(catalog: Catalog) -> None:
+    """However many wait: nothing is sorted, and of each kind no more is read than was asked for."""
+    with catalog.write() as tx:
+        owner = accounts.create(tx, login="ann", name="Ann")
+        video = videos.create(
+            tx, owner_id=owner.id, title="t", filename="f", visibility=Visibility.PUBLIC, who="test"
+        )
+        upload = uploads.create(tx, video, transport=Transport.PUT, life_ms=1000)
+        uploads.complete(tx, upload.id, size=1, who="test")
+    plans: list[str] = []
+
+    @event.listens_for(catalog.engine, "before_cursor_execute")
+    def explain(tx: Connection, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+        if "ORDER BY tasks.turn" in statement:
+            plan = tx.connection.cursor()
+            plan.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]
+            plans.extend(row[3] for row in plan.fetchall())
+
+    with catalog.read() as tx:
+        assert len(queue.waiting(tx, 4, kinds=list(TaskKind))) == 1
+    assert len(plans) >= len(TaskKind)
+    assert [plan for plan in plans if "ix_tasks_waiting" not in plan or "TEMP B-TREE" in plan] == []

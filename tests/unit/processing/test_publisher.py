@@ -245,3 +245,19 @@ def test_segments_are_read_outside_the_lock(workshop: Workshop, room: Room) -> N
     assert len(workshop.versions(video_id)) == 1
     assert reading
     assert not any(reading)
+
+
+def test_a_flood_is_swept_in_parts(workshop: Workshop, room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sweep looks at all of many videos, and after some of them each was looked at."""
+    monkeypatch.setattr("penstock.processing.publisher._MOST", 2)
+    found = [workshop.upload(Script(f"clip {number}").to_bytes()) for number in range(5)]
+    for video_id in found:
+        for kind in (TaskKind.INSPECT, TaskKind.AUDIO, TaskKind.TRANSCODE):
+            do(workshop, room, video_id, kind)
+    publisher = paced(workshop, 0.0)  # nobody told it anything
+    seen = []
+    for _ in range(3):
+        publisher.sweep()
+        publisher.settle()
+        seen.append(sum(bool(workshop.versions(video_id)) for video_id in found))
+    assert seen == [2, 4, 5]

@@ -310,7 +310,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_waiting",
         "tasks",
-        ["urgent", "account_id", "turn", "id"],
+        ["urgent", "account_id", "kind", "turn", "id"],
         unique=False,
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
