@@ -4,14 +4,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from penstock.client.models import Status, Video
 from penstock.storage.s3 import S3Store
 from penstock.storage.s3_access import Pace
 from scripts import playback
-from tests.cluster.running import Platform
-from tests.servers import s3
+from tests.cluster.running import Platform, eventually
+from tests.servers import proxy, s3
 from tests.servers.s3 import KEY, SECRET, S3Server
 
 pytestmark = pytest.mark.xdist_group("buckets")
@@ -135,3 +136,44 @@ def test_aws_names_are_understood(server: S3Server, storage: str, tmp_path: Path
     }
     result = platform.command("doctor", "--storage", f"{storage}/tried")
     assert result.returncode == 0, result.stdout
+
+
+def test_a_wrong_digest_of_a_direct_upload_fails_the_video(platform: Platform, clips: Path) -> None:
+    """Nobody sees all bytes of a direct upload before the scan, which reads them and finds the lie."""
+    data = (clips / "car-detection.mp4").read_bytes()
+    with platform.client() as client:
+        body = {"filename": "x.mp4", "size": len(data), "transport": "direct", "sha256": "0" * 64}
+        session = client.connection.json("POST", "/api/uploads/initiate", body=body)
+        for part in session["parts"]:
+            piece = data[part["offset"] :][: part["size"]]
+            assert httpx.put(part["url"], content=piece, timeout=60).status_code == 200
+        client.connection.json("POST", "/api/uploads/complete", body={"upload_id": session["upload_id"]})
+        last = list(client.follow(session["video_id"]))[-1]
+    assert last.state == "failed"
+    assert last.error is not None
+    assert last.error.code == "digest_mismatch"
+
+
+def test_an_outage_of_the_store_is_survived(server: S3Server, tmp_path: Path, clips: Path) -> None:
+    """While a clip is processed the store is away for some seconds: work waits and goes on, and every frame is there."""
+    with proxy.running(server.endpoint) as between:
+        access = {"ENDPOINT": between.endpoint, "ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": SECRET}
+        settings = {
+            f"{room}_{name}": value for room in ("SOURCES", "OUTPUTS") for name, value in access.items()
+        }
+        platform = Platform(tmp_path / "data", {"STORAGE": f"s3://{server.bucket()}", **settings})
+        try:
+            platform.start()
+            with platform.client() as client:
+                uploaded = client.upload(clips / "bigbuckbunny.mp4", visibility="public")
+                eventually(lambda: platform.log("source_inspected"), "the work has begun")
+                between.down = True
+                assert httpx.get(f"{platform.url}/status", timeout=60).status_code == 503
+                between.down = False
+                last = list(client.follow(uploaded.id))[-1]
+                assert last.state == "ready"
+                shown = client.video(uploaded.id).playback
+            assert shown is not None
+            assert playback.hls_frames(shown.hls) == dict.fromkeys(RUNGS, FRAMES)
+        finally:
+            platform.close()

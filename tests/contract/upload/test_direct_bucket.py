@@ -233,3 +233,25 @@ def test_the_other_transports_reach_the_bucket_through_the_service(
     assert (answer["state"], answer["sha256"]) == ("uploaded", sha256(DATA))
     assert list(instance.objects().values()) == [DATA]
     assert list(instance.staging.leftovers()) == []
+
+
+def test_tus_appends_of_any_size_reach_the_bucket(client: TestClient, instance: Instance) -> None:
+    """What a resumable client sends in pieces that are no parts is kept in parts and a tail, and becomes the source."""
+    base = {"tus-resumable": "1.0.0"}
+    made = client.post(
+        "/api/uploads/tus/",
+        headers={**base, "upload-length": str(len(DATA)), "upload-metadata": "filename ZmlsbS5tcDQ="},
+    )
+    assert made.status_code == 201, made.text
+    url, offset = made.headers["location"], 0
+    for size in (1000, PART, 17, PART - 17, len(DATA)):
+        piece = DATA[offset : offset + size]
+        headers = {**base, "upload-offset": str(offset), "content-type": "application/offset+octet-stream"}
+        answer = client.patch(url, content=piece, headers=headers)
+        assert answer.status_code == 204, answer.text
+        offset += len(piece)
+        assert answer.headers["upload-offset"] == str(offset)
+    (video,) = instance.videos()
+    assert (video.state, video.source_size) == (VideoState.UPLOADED, len(DATA))
+    assert list(instance.objects().values()) == [DATA]
+    assert list(instance.staging.leftovers()) == []
