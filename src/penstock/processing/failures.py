@@ -1,5 +1,6 @@
 """What an error means for the task that met it: try again, give up, or wait for something that is not its fault."""
 
+import errno
 from dataclasses import dataclass
 
 from penstock.catalog.retries import RetryPolicy
@@ -18,6 +19,10 @@ from penstock.video.errors import (
 # Faults of the surroundings do not use up a task's tries: an outage of an hour must not fail every video it touches.
 # They do after so many attempts, or a single object that can never be read would be tried for ever.
 _PATIENCE = 50  # attempts; with the longest wait some hours
+
+
+# A full disk as the system says it, where no store translated it: scratch files are written directly.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class AwaitsScan(TransientError):
@@ -39,6 +44,8 @@ class Verdict:
 
 def judge(error: Exception, *, attempt: int) -> Verdict:
     """The verdict on what an attempt raised."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        error = StorageFull("The scratch space is full; the work goes on when there is room again.")
     if not isinstance(error, PenstockError):
         return Verdict(
             code="internal_error",

@@ -33,6 +33,13 @@ def test_faults_of_the_surroundings_do_not_count(error: type[StorageFull]) -> No
     assert failures.judge(error("Gone."), attempt=1000).counted
 
 
+def test_a_full_disk_does_not_count_however_it_is_said() -> None:
+    """Scratch files are written without a store that would translate the system's word; other faults of files count."""
+    full = failures.judge(OSError(28, "No space left on device"), attempt=1)
+    assert (full.code, full.counted, full.permanent) == ("storage_full", False, False)
+    assert failures.judge(OSError(5, "Input/output error"), attempt=1).counted
+
+
 def test_a_race_with_another_process_is_no_verdict_on_the_task() -> None:
     """What the other one did is seen at the next attempt."""
     assert not failures.judge(Conflict("Somebody was faster."), attempt=1).permanent
