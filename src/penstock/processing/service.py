@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -199,23 +200,26 @@ class ProcessingService:
                 metrics.tasks.labels(kind, state).set(counts.get((kind, state), 0))
 
     def _report(self) -> None:
-        """Tells the records how far the runs have come."""
-        for run in self.runs.now():
-            if (
-                run.progress - run.reported < _REPORT_STEP
-                or run.cancel.is_set()
-                or run.task.worker_id is None
-            ):
-                continue
-            run.reported = run.progress
-            try:
-                with self._catalog.write() as tx:
-                    claims.progress(tx, run.task.id, run.task.worker_id, run.task.attempt, run.reported)
-            except StaleClaim:
-                continue  # it has just ended, or the heartbeat will find out
-            except TransientError:
+        """Tells the records how far the runs have come: all of them in one transaction, since each costs a sync of the disk."""
+        moved = [
+            run
+            for run in self.runs.now()
+            if run.progress - run.reported >= _REPORT_STEP and not run.cancel.is_set()
+        ]
+        if not moved:
+            return
+        try:
+            with self._catalog.write() as tx:
+                # In one order, as every process that locks several generations does.
+                for run in sorted(moved, key=lambda run: run.task.generation_id):
+                    run.reported = run.progress
+                    assert run.task.worker_id is not None
+                    with suppress(StaleClaim):  # it has just ended, or the heartbeat will find out
+                        claims.progress(tx, run.task.id, run.task.worker_id, run.task.attempt, run.reported)
+        except TransientError:
+            for run in moved:
                 run.reported = 0.0
-                raise
+            raise
 
     def _facts(self) -> dict[str, Any]:
         """What ``/status`` tells besides."""
