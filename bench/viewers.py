@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import uvloop
 
@@ -39,8 +40,7 @@ class Fetch(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what requests are written to."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's own class is no subclass
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A request under way fails with it."""
