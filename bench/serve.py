@@ -255,6 +255,9 @@ def main() -> int:
     if not options.report:
         with TemporaryDirectory() as folder:
             measure(Theatre(Path(folder).resolve()), ledger, full=options.full)
+    if not any(ledger.pairs(_case(name, full=options.full)) for name in SIZES):
+        print("Nothing was measured with this code.", file=sys.stderr)
+        return 1
     page.tell("serve", report(ledger, page.command(), full=options.full), options)
     return 0
 
