@@ -148,6 +148,10 @@ class Puppet:
             if isinstance(message, kind) and (to is None or packet.to == to)
         ]
 
+    def own_news(self) -> list[News]:
+        """What this node said about itself."""
+        return [said for said in self.sent(News) if said.node == self.core.me.node]
+
     def answers(self, kind: type[M]) -> list[M]:
         """Messages of one kind sent on streams."""
         return [effect.message for effect in self.of(SendStream) if isinstance(effect.message, kind)]
