@@ -78,9 +78,30 @@ def test_parts_go_straight_into_the_bucket(
     video = instance.video(uploaded.id)
     assert video.source_key is not None
     assert instance.sources.get(video.source_key) == file.read_bytes()
+    assert declared(instance) == uploaded.sha256
+
+
+def test_an_object_goes_from_bucket_to_bucket(
+    on_bucket: tuple[Server, Instance], archive: tuple[StoreConfig, dict[str, bytes]], line: Proxy
+) -> None:
+    """Read once, in order; its digest is told at the end, for processing to compare with what arrived."""
+    server, instance = on_bucket
+    config, objects = archive
+    source = next(one for one in in_bucket(bucket(config)).sources if one.name == "a.mp4")
+    with Client(f"http://127.0.0.1:{server.port}", api_key=instance.keys["olga"], patience=PATIENT) as client:
+        line.cut_after(12 * MIB)
+        uploaded = client.upload(source)
+    assert line.cuts == 1
+    video = instance.video(uploaded.id)
+    assert instance.sources.get(str(video.source_key)) == objects["2019/a.mp4"]
+    assert declared(instance) == hashlib.sha256(objects["2019/a.mp4"]).hexdigest()
+
+
+def declared(instance: Instance) -> str | None:
+    """The digest that processing compares with before the video is ready."""
     with instance.catalog.read() as tx:
-        (declared,) = tx.execute(schema.uploads.select().with_only_columns(schema.uploads.c.sha256)).scalars()
-    assert declared == uploaded.sha256  # what processing compares with before the video is ready
+        (digest,) = tx.execute(schema.uploads.select().with_only_columns(schema.uploads.c.sha256)).scalars()
+    return None if digest is None else str(digest)
 
 
 def bucket(config: StoreConfig) -> Bucket:

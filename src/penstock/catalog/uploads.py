@@ -182,6 +182,17 @@ def declare_size(tx: Connection, upload_id: str, size: int) -> Upload:
     return upload
 
 
+def declare_digest(tx: Connection, upload_id: str, sha256: str) -> Upload:
+    """Notes the digest of the whole, where it was not known when the session was opened. Another one may be there already."""
+    table = schema.uploads
+    tx.execute(
+        table.update()
+        .where(table.c.id == upload_id, table.c.sha256.is_(None), table.c.state == UploadState.OPEN)
+        .values(sha256=sha256, updated_at=now_ms())
+    )
+    return get(tx, upload_id)
+
+
 def record_part(
     tx: Connection,
     upload_id: str,

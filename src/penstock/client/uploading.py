@@ -167,26 +167,26 @@ class Uploading:
                     sending.send(found.missing)
                 else:
                     digest = sending.send_in_order(found)
-                return self._compared(self._complete(sending, upload_id), digest)
+                return self._compared(self._complete(sending, upload_id, digest), digest)
             except (
                 ClientError
             ) as error:  # another program sends the same file: it may replace parts, and be the first
                 if error.code == "upload_completed":
-                    return self._compared(self._complete(sending, upload_id), digest)
+                    return self._compared(self._complete(sending, upload_id, digest), digest)
                 if error.code != "parts_missing":
                     raise
                 trouble += 1
                 self._connection.pause(trouble, error)
                 found = None
 
-    def _complete(self, sending: Sending, upload_id: str) -> Uploaded:
-        parts = [{"number": number, "etag": tag} for number, tag in sorted(sending.tags.items()) if tag]
-        answer = self._connection.json(
-            "POST",
-            "/api/uploads/complete",
-            body={"upload_id": upload_id, "parts": parts},
-            repeatable=True,
-        )
+    def _complete(self, sending: Sending, upload_id: str, digest: str | None) -> Uploaded:
+        body: dict[str, Any] = {
+            "upload_id": upload_id,
+            "parts": [{"number": number, "etag": tag} for number, tag in sorted(sending.tags.items()) if tag],
+        }
+        if not self._source.cheap and digest is not None:  # that of others went ahead
+            body["sha256"] = digest
+        answer = self._connection.json("POST", "/api/uploads/complete", body=body, repeatable=True)
         return read(Uploaded, answer)
 
     # -- what is known

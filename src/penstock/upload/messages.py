@@ -201,6 +201,12 @@ class Complete(BaseModel):
     parts: list[ClaimedPart] = Field(
         default=[], max_length=10_000, description="Parts to compare with what arrived; may be left out."
     )
+    sha256: Sha256 | None = Field(
+        default=None,
+        description="Of the whole file, for who learns it only while sending. Other bytes are refused, as where it was told "
+        "at the beginning; where they went straight into a bucket, processing does so.",
+        examples=[_SHA256],
+    )
 
 
 class UploadedVideo(BaseModel):

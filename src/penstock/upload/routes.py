@@ -138,7 +138,7 @@ def _add_session(router: APIRouter, service: Service) -> None:
         A `direct` upload is read once more for its digest, about a second per gigabyte.
         """
         claimed = [(part.number, part.etag) for part in body.parts]
-        outcome = service.sessions.complete(principal, body.upload_id, claimed)
+        outcome = service.sessions.complete(principal, body.upload_id, claimed, sha256=body.sha256)
         context.note(video_id=outcome.video.id, upload_id=body.upload_id)
         return UploadedVideo.of(outcome.video, upload_id=body.upload_id, duplicate=outcome.duplicate)
 

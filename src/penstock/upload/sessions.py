@@ -28,7 +28,7 @@ from penstock.upload.config import UploadConfig
 from penstock.upload.direct import LEAST_PART, DirectParts
 from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of, ended, part_map, staged
 from penstock.upload.parts import Part, PartMap
-from penstock.upload.receiving import check_size
+from penstock.upload.receiving import check_digest, check_size
 from penstock.video import identity, keys
 from penstock.video.errors import (
     Conflict,
@@ -221,9 +221,20 @@ class Sessions:
 
     # -- ending
 
-    def complete(self, principal: Principal, upload_id: str, claimed: Sequence[tuple[int, str]]) -> Outcome:
-        """The end of an upload in several requests, see :meth:`Completing.parts`."""
+    def complete(
+        self,
+        principal: Principal,
+        upload_id: str,
+        claimed: Sequence[tuple[int, str]],
+        *,
+        sha256: str | None = None,
+    ) -> Outcome:
+        """The end of an upload in several requests, see :meth:`Completing.parts`. ``sha256`` is the whole's, if it is told now."""
         upload, who = self.find(principal, upload_id), account_of(principal)
+        if sha256 is not None and upload.state is UploadState.OPEN:
+            with self._catalog.write() as tx:
+                upload = uploads.declare_digest(tx, upload_id, sha256)
+            check_digest(sha256, upload.sha256)
         if upload.transport is Transport.TUS:
             return self.completing.in_order(upload, None, who=who)
         return self.completing.parts(upload, claimed, who=who)

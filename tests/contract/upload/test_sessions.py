@@ -201,6 +201,21 @@ def test_a_wrong_digest_keeps_the_session(instance: Instance, client: TestClient
     instance.assert_uploaded(session["video_id"], data)
 
 
+def test_a_digest_may_be_told_at_the_end(instance: Instance, client: TestClient) -> None:
+    """By who learns it while sending: other bytes are refused, and so is another digest than was told before."""
+    data = content(2 * MIB)
+    session = initiate(client, data, "direct")
+    put_parts(client, session, content(2 * MIB, seed=3))
+    body = {"upload_id": session["upload_id"], "sha256": sha256(data)}
+    refused(client.post("/api/uploads/complete", json=body), 422, "wrong_digest")
+    instance.assert_nothing_uploaded()
+    put_parts(client, session, data)
+    other = {**body, "sha256": sha256(b"another")}
+    refused(client.post("/api/uploads/complete", json=other), 422, "wrong_digest")
+    assert client.post("/api/uploads/complete", json=body).json()["sha256"] == sha256(data)
+    instance.assert_uploaded(session["video_id"], data)
+
+
 def test_signatures(instance: Instance, client: TestClient) -> None:
     """An address opens exactly what it was made for, until it expires; without a signature nothing opens."""
     data = content(2 * MIB)
