@@ -256,6 +256,18 @@ def test_other_containers_that_were_cut_short_are_kept_too(
     )  # a transport stream claims nothing: it ends where it ends
 
 
+def test_two_recordings_behind_each_other_are_said_to_be_truncated(
+    tools: Tools, clips: Path, make: Make
+) -> None:
+    """The clock of the second begins again, so that only the first can be shown: the video says that it is not all."""
+    once = make("once.ts", "-i", clips / "bigbuckbunny.mp4", *SMALL, "-an", "-t", "3")
+    twice = once.with_name("twice.ts")
+    twice.write_bytes(2 * once.read_bytes())
+    first, both = planned(tools, once), planned(tools, twice)
+    assert (first.scan.truncated, both.scan.truncated) == (False, True)
+    assert both.frames == first.frames
+
+
 def test_looking_can_be_called_off(tools: Tools, clips: Path) -> None:
     """Like everything that runs a tool."""
     cancel = Event()

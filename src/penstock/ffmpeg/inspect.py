@@ -50,6 +50,7 @@ def inspect(tools: Tools, source: Path, *, cancel: Event | None = None) -> Sourc
         deadline=_PATIENCE,
     )
     if finished.status != 0:
+        probe.refuse_larger(finished.messages, tools.config)
         raise _unreadable(finished, structure)
     try:
         document = json.loads(answer)

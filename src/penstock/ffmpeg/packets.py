@@ -24,6 +24,8 @@ class PacketReader:
         self._ends: dict[int, int] = {}
         self._time_bases: dict[int, Fraction] = {}
         self._last = 0  # presentation time of the last frame of the chosen stream
+        self._decoded: dict[int, int] = {}  # the latest decode time of each stream
+        self._fell_back: dict[int, int] = {}  # by how many ticks decode times fell back at most
         # Of the chosen stream, in ticks: a packet may not say how long it lasts.
         self._previous, self._gap = 0, 1
 
@@ -59,6 +61,8 @@ class PacketReader:
         self._packets += 1
         if self._packets > self._max_packets:
             raise refused(Refusal.TOO_MANY_PACKETS, f"At most {self._max_packets} are read.")
+        if dts != b"N/A":
+            self._watch(stream, int(dts))
         shown = pts if pts != b"N/A" else dts  # some containers (AVI) say when to decode and not when to show
         if shown == b"N/A" or b"D" in flags:  # D: before an edit list's beginning, never shown
             return
@@ -71,8 +75,18 @@ class PacketReader:
                 self._keyframes.append(start)
         self._ends[stream] = max(self._ends.get(stream, start), start + length)
 
+    def _watch(self, stream: int, dts: int) -> None:
+        before = self._decoded.setdefault(stream, dts)
+        if dts >= before:
+            self._decoded[stream] = dts
+        elif before - dts > self._fell_back.get(stream, 0):
+            self._fell_back[stream] = before - dts
+
     def _is_short(self) -> bool:
         plan = self._plan
+        # Where a clock begins again (recordings put one behind the other), what follows lies under what was there before.
+        if self._fell_back.get(self._chosen, 0) * self._time_bases[self._chosen] > _TOLERANCE:
+            return True
         if plan.scan_end is not None:
             return self._ends[self._chosen] * self._time_bases[self._chosen] + _TOLERANCE < plan.scan_end
         if plan.duration is None:

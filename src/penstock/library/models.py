@@ -89,7 +89,7 @@ class Video(BaseModel):
     width: int | None = Field(description="Of the source, in pixels as displayed.")
     height: int | None
     truncated: bool = Field(
-        description="The source ended before its header said; what could be decoded is here."
+        description="The source ended before its header said, or its clock began again; what could be decoded is here."
     )
     error: Failure | None = Field(description="Why it failed; for the owner.")
     duplicate_of: str | None = Field(

@@ -42,6 +42,17 @@ def test_a_header_that_claims_more_than_a_second_more_is_called_out() -> None:
     assert reader.result() == replace(FOUND, truncated=True)
 
 
+def test_a_clock_that_begins_again_is_called_out() -> None:
+    """Two recordings in one file: the second lies under the first. Reordered pictures and a jitter are no such thing."""
+    for fall, lost in ((25, False), (27, True)):
+        reader = PacketReader(short(), 1000)
+        times = [*range(100), *range(100 - fall, 130 - fall)]
+        reader.feed(b"".join(b"0,%d,%d,1,K__\n" % (time, time) for time in times) + b"0,1/25\n")
+        found = reader.result()
+        assert found is not None
+        assert found.truncated is lost
+
+
 def test_decode_times_stand_in_where_a_container_has_no_others() -> None:
     """AVI does not say when a picture is shown, and some packets have no time at all."""
     reader = PacketReader(short(), 100)
