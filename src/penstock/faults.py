@@ -1,4 +1,4 @@
-"""Named points between two things that last, at which a test may end, stop or hold the process that comes by.
+"""Named points between two things that last, at which a test may end or hold the process that comes by.
 
 It knows names and nothing of what happens at them. Unarmed, a point is one comparison. Armed it can be by a test run alone:
 ``arm`` refuses unless pytest says in the environment that a test is running, which its child processes inherit and a
@@ -7,6 +7,7 @@ service never has.
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -105,14 +106,14 @@ def disarm() -> None:
 def arm_from(folder: Path) -> None:
     """Arms this process by the files of a folder, which another process writes while this one runs.
 
-    A file named after a point holds one order a line: ``kill PID`` and ``stop PID`` send SIGKILL and SIGSTOP, with 0 for
-    this process. The first process that comes by takes the file, so an order is carried out once. ``passed`` below the
-    folder has a file for each point that any process has passed. Raises as :func:`arm`.
+    A file named after a point holds one order a line: ``kill PID`` sends SIGKILL, with 0 for this process, and ``hold`` lets
+    the thread wait for as long as the file is there. The first process that comes by takes the file, which then ends in its
+    pid, so an order is carried out once. ``passed`` below the folder has a file for each point that any process has
+    passed. Raises as :func:`arm`.
     """
     _require_test_run()
     passed = folder / "passed"
     passed.mkdir(parents=True, exist_ok=True)
-    signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
     seen: set[Point] = set()
 
     def act(point: Point) -> None:
@@ -126,7 +127,10 @@ def arm_from(folder: Path) -> None:
         except FileNotFoundError:
             return
         for line in taken.read_text().splitlines():
-            word, pid = line.split()
-            os.kill(int(pid) or os.getpid(), signals[word])
+            word, _, pid = line.partition(" ")
+            if word == "kill":
+                os.kill(int(pid) or os.getpid(), signal.SIGKILL)
+            while word == "hold" and taken.exists():
+                time.sleep(0.02)
 
     arm(act)

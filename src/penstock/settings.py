@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     """Share of new traces that are recorded, 0 to 1. A request that arrives with a decision keeps it."""
 
     faults: Path | None = None
-    """For the project's own tests: a folder of orders to end or stop processes at named points. Refused outside a test
+    """For the project's own tests: a folder of orders to end or hold processes at named points. Refused outside a test
     run. None: no faults."""
 
     @classmethod

@@ -1,6 +1,8 @@
 """Real processes killed at every point between two things that last; then everything must be as if they had not been."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +96,40 @@ def test_every_point_is_passed(walk: Walk) -> None:
     for each in dict.fromkeys(story(point) for point in ALL):
         each(walk, lambda: None)
     eventually(lambda: walk.passed() == set(ALL), f"all are passed but {set(ALL) - walk.passed()}")
+
+
+@pytest.mark.parametrize("point", [Point.ENCODE_STORED, Point.ENCODE_ENDED])
+def test_a_process_that_sleeps_past_its_lease_wakes_to_others_work(
+    tmp_path: Path, clip: bytes, point: Point
+) -> None:
+    """While it is stopped, another on the same folder takes its work over and ends it; what it wanted to commit is refused."""
+    walk = Walk(tmp_path, clip, {"PROCESSING_LEASE": "3"})
+    other = None
+    try:
+        walk.start()
+        walk.order_hold(point)
+        video_id = walk.upload()
+        sleeper = eventually(lambda: walk.taken_by(point), f"a process was held at {point}")
+        walk.put_to_sleep(sleeper)
+        reader = walk.reader(video_id)
+        command = [sys.executable, "-m", "penstock.cli", "serve", "processing"]
+        other = subprocess.Popen(command, env=walk.platform.environment)
+        walk.await_state(video_id, "ready")
+        walk.wake(sleeper, point)
+        eventually(
+            lambda: (
+                walk.platform.log("attempt_ended", outcome="taken_over")
+                or walk.platform.log("attempt_ended", outcome="called_off")
+                or point is Point.COMMIT_DONE
+            ),
+            "it learns that its work is another's",
+        )
+        walk.await_state(walk.upload(), "ready")
+        reader.stop()
+        assert reader.wrong == []
+        assert walk.faults() == []
+    finally:
+        if other is not None:
+            other.terminate()
+            other.wait(60)
+        walk.platform.close()

@@ -5,9 +5,12 @@ A request whose answer never came is sent again, as every client does; what was 
 
 import json
 import os
+import signal
+import sqlite3
 import struct
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +49,11 @@ def make_clip(path: Path) -> None:
 class Walk:
     """One platform, and the orders that are given to its processes."""
 
-    def __init__(self, folder: Path, clip: bytes) -> None:
+    def __init__(self, folder: Path, clip: bytes, settings: Mapping[str, str] | None = None) -> None:
         self.orders = folder / "orders"
         self.orders.mkdir()
         self._clip = clip
-        self.platform = Platform(folder / "data", {**QUICK, "FAULTS": str(self.orders)})
+        self.platform = Platform(folder / "data", {**QUICK, **(settings or {}), "FAULTS": str(self.orders)})
         self._key = ""
 
     def start(self) -> None:
@@ -71,9 +74,41 @@ class Walk:
         order.write_text("".join(f"kill {pid}\n" for pid in pids))
         order.rename(self.orders / point)
 
+    def order_hold(self, point: Point) -> None:
+        """Who comes to the point next waits there until it is let go."""
+        order = self.orders / f"{point}.new"
+        order.write_text("hold\n")
+        order.rename(self.orders / point)
+
+    def put_to_sleep(self, pid: int) -> None:
+        """Stops a process, as SIGSTOP does, while it holds no lock of the records: nobody could go on then."""
+
+        def stopped() -> bool:
+            os.kill(pid, signal.SIGSTOP)
+            with closing(sqlite3.connect(self.platform.data / "penstock.db", timeout=1)) as records:
+                try:
+                    records.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    os.kill(pid, signal.SIGCONT)
+                    return False
+                return True
+
+        eventually(stopped, "it sleeps without a lock")
+
+    def wake(self, pid: int, point: Point) -> None:
+        """Lets a sleeper go on, from the point where it was held."""
+        os.kill(pid, signal.SIGCONT)
+        self.orders.joinpath(f"{point}.taken-by-{pid}").unlink()
+
+    def taken_by(self, point: Point) -> int | None:
+        """The process that came by and carried the order out."""
+        return next(
+            (int(each.name.rpartition("-")[2]) for each in self.orders.glob(f"{point}.taken-by-*")), None
+        )
+
     def carried_out(self, point: Point) -> bool:
         """Whether somebody came by and was killed."""
-        return any(self.orders.glob(f"{point}.taken-by-*"))
+        return self.taken_by(point) is not None
 
     def passed(self) -> set[Point]:
         """Points that any process of it has come to, killed or not."""
