@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from penstock.membership.simulator.drawing import draw
@@ -24,6 +25,8 @@ def main() -> int:
         help="file to draw into who believed what about whom (.svg, .png; needs matplotlib)",
     )
     given = parser.parse_args()
+    if given.plot is not None and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib, which `make environment-dev` installs")
     world = World(given.seed)
     world.network.loss = given.loss
     world.network.latency = given.latency / 1000
