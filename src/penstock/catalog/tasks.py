@@ -7,14 +7,13 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, func, select
 
-from penstock.catalog import clock, events, garbage, schema, states
+from penstock.catalog import clock, garbage, schema
 from penstock.catalog.dialect import insert, now_ms
 from penstock.catalog.records import NewTask, Task, load
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.video import keys
-from penstock.video.errors import Conflict, NotFound
+from penstock.video.errors import NotFound
 from penstock.video.identity import new_id
-from penstock.video.lifecycle import GenerationState
 
 CANCELLED = "cancelled"  # the error code of a task that was called off
 
@@ -193,41 +192,6 @@ def hasten(tx: Connection, generation_id: str, kind: TaskKind, index: int) -> No
         )
         .values(not_before=0)
     )
-
-
-def requeue_dead(tx: Connection, task_id: str, *, who: str) -> Task:
-    """An operator's second chance for one dead task of a living generation. A failed video is retried as a whole."""
-    task = get(tx, task_id)
-    generation = states.lock_generation(tx, task.generation_id)
-    if generation.state not in {GenerationState.PLANNED, GenerationState.ENCODING}:
-        raise Conflict(
-            f"Its generation is {generation.state}; retry the video instead.", code="generation_ended"
-        )
-    table = schema.tasks
-    changed = tx.execute(
-        table.update().where(table.c.id == task_id, table.c.state == TaskState.DEAD).values(**_AFRESH)
-    ).rowcount
-    if not changed:
-        raise Conflict("Only a dead task can be queued again.", code="task_not_dead")
-    events.append(
-        tx,
-        task.video_id,
-        "task_requeued",
-        who=who,
-        generation_id=task.generation_id,
-        task_id=task_id,
-        data=describe(task),
-    )
-    return get(tx, task_id)
-
-
-def dead(tx: Connection, *, after: str | None = None, limit: int = 100) -> list[Task]:
-    """Tasks that were given up, by id, cancelled ones left out."""
-    table = schema.tasks.c
-    query = select(schema.tasks).where(table.state == TaskState.DEAD, table.error_code != CANCELLED)
-    if after is not None:
-        query = query.where(table.id > after)
-    return [load(Task, row) for row in tx.execute(query.order_by(table.id).limit(limit))]
 
 
 def cancel_all(tx: Connection, generation_id: str, *, keep: str | None = None) -> int:

@@ -7,6 +7,7 @@ from penstock.catalog import (
     events,
     garbage,
     generations,
+    queue,
     schema,
     tasks,
     videos,
@@ -272,7 +273,8 @@ def test_a_task_that_keeps_failing_dies_and_fails_its_video(catalog: Catalog) ->
     assert (task.state, task.failures, task.attempt) == (TaskState.DEAD, 3, 3)
     with catalog.read() as tx:
         video, generation = videos.get(tx, scene.video.id), generations.get(tx, scene.generation.id)
-        assert [dead.id for dead in tasks.dead(tx)] == [task.id]
+        given_up = [each for each in queue.depth(tx) if each.state is TaskState.DEAD]
+        assert [each.count for each in given_up] == [1]
         names = [event.event for event in events.listing(tx, video.id)]
     assert (video.state, video.error_code, video.error_message) == (
         VideoState.FAILED,
@@ -292,16 +294,13 @@ def test_a_permanent_failure_is_not_tried_again(catalog: Catalog) -> None:
 
 
 def test_what_a_video_can_do_without_may_die(catalog: Catalog) -> None:
-    """A dead task that is not required leaves the video as it is; an operator may queue it again."""
+    """A dead task that is not required leaves the video as it is."""
     scene = scenes.encoding(catalog, required=False)
     task = fail(catalog, scenes.take(catalog, scene.chunks[0].id, scene.worker), permanent=True)
     with catalog.write() as tx:
         assert videos.get(tx, scene.video.id).state is VideoState.PROCESSING
-        requeued = tasks.requeue_dead(tx, task.id, who="account:ann")
-        with pytest.raises(Conflict):
-            tasks.requeue_dead(tx, task.id, who="account:ann")
-    assert (requeued.state, requeued.failures, requeued.attempt) == (TaskState.QUEUED, 0, 1)
-    assert scenes.take(catalog, task.id, scene.worker).attempt == 2
+    assert again(catalog, task).state is TaskState.DEAD
+    assert again(catalog, scene.chunks[1]).state is TaskState.QUEUED
 
 
 def test_a_cause_outside_the_task_spends_no_budget(catalog: Catalog) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from penstock.catalog import Catalog, claims, events, generations, segments, tasks, uploads, videos
+from penstock.catalog import Catalog, claims, events, generations, queue, segments, tasks, uploads, videos
 from penstock.catalog.records import Generation, NewTask, Task
 from penstock.catalog.words import TaskKind, TaskState, Transport, Visibility
 from penstock.video.errors import Conflict, IllegalTransition, NotFound
@@ -278,7 +278,7 @@ def test_deleting_ends_everything_in_one_step(catalog: Catalog) -> None:
         assert videos.delete(tx, scene.video.id, who="account:ann") == deleted
         assert len(events.listing(tx, scene.video.id)) == count
         assert tasks.outstanding(tx, scene.generation.id) == 0
-        assert tasks.dead(tx) == []  # called off is not given up
+        assert queue.depth(tx) == []  # called off is not given up
         assert generations.get(tx, scene.generation.id).state is GenerationState.CANCELLED
         prefixes = scenes.listed_garbage(tx)
     assert (deleted.state, deleted.playable) == (VideoState.DELETED, False)
@@ -299,16 +299,6 @@ def test_enqueuing_in_no_generation_is_refused(catalog: Catalog) -> None:
             generations.get(tx, new_id())
         with pytest.raises(NotFound):
             tasks.get(tx, new_id())
-
-
-def test_a_dead_task_of_a_dead_generation_is_not_requeued(catalog: Catalog) -> None:
-    """The operator is told to retry the video."""
-    scene = scenes.encoding(catalog)
-    task = scenes.take(catalog, scene.chunks[0].id, scene.worker)
-    fail_for_good(catalog, task)
-    with pytest.raises(Conflict) as raised, catalog.write() as tx:
-        tasks.requeue_dead(tx, task.id, who="account:ann")
-    assert raised.value.code == "generation_ended"
 
 
 def test_many_chunks_are_queued_at_once(catalog: Catalog) -> None:
