@@ -9,7 +9,7 @@ from penstock.ffmpeg.tools import Tools
 from tests.cluster.running import descendants
 from tests.media.fuzzing import taken
 
-_SEEDS = int(os.environ.get("FUZZ_SEEDS", "40"))
+_SEEDS = int(os.environ.get("FUZZ_SEEDS", "20"))
 _FIRST = int(os.environ.get("FUZZ_FIRST_SEED", "1"))
 
 

@@ -45,7 +45,8 @@ def main(arguments: list[str]) -> None:
 
 def _arrange_pipes(pipes: list[int]) -> None:
     """Move the inherited pipes to 3, 4, 5...: so commands can name them without knowing the parent's numbers."""
-    high = [fcntl.fcntl(pipe, fcntl.F_DUPFD, 256) for pipe in pipes]
+    # Beyond their final places first, so that none is overwritten before it was moved.
+    high = [fcntl.fcntl(pipe, fcntl.F_DUPFD, FIRST_PIPE + len(pipes)) for pipe in pipes]
     for pipe in pipes:
         os.close(pipe)
     for target, source in enumerate(high, start=FIRST_PIPE):

@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -72,6 +73,18 @@ def test_pipes_appear_from_descriptor_three_on(shell: Tools) -> None:
     )
     assert sorted(made) == [b"first", b"second"]
     assert progress == [Progress(7, None, None, done=True)]
+
+
+def test_few_descriptors_are_enough(shell: Tools) -> None:
+    """Where ``ulimit -n`` is low, pipes arrive all the same."""
+    made: list[bytes] = []
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, before[1]))
+    try:
+        run(shell, script("printf made >&4", pipes=2), {FIRST_OUTPUT_PIPE: made.append})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert made == [b"made"]
 
 
 def test_a_large_output_arrives_whole_and_in_order(shell: Tools) -> None:
