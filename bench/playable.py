@@ -148,8 +148,9 @@ def dispatch(tools: Tools) -> Figures:
                 path.write_bytes(CLIP.read_bytes() + (number + 9).to_bytes(4, "big") + b"free" + bytes(number + 1))  # fmt: skip
                 heard.lines.clear()
                 video_id = client.upload(path).id
-                client.wait(video_id)
+                client.wait(video_id, until=lambda status: status.playable or status.settled)
                 lines = platform.log(video_id=video_id)
+                client.delete(video_id)
                 for task, queued, tool in (
                     ("inspect", "video_upload_completed", "ffprobe"),
                     ("first chunk", "video_inspected", "trim=start_pts=0:"),
