@@ -3,11 +3,15 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from typing_extensions import override
 
 from tests.browser.conftest import browser_context
 from tests.clients.conftest import Shaky
@@ -38,21 +42,45 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def written(script: str, **given: str) -> str:
+    """A page that holds the example, and what a site gives to it."""
+    known = "".join(f"window.{name} = {json.dumps(value)};" for name, value in given.items())
+    return _PAGE.format(known + script.replace("</script", "<\\/script"))
+
+
 def opened(browser: BrowserContext, shaky: Shaky, script: str, **given: str) -> Page:
-    """A tab with a page of the server's own address, which holds the example and what a site gives to it."""
+    """A tab with a page of the server's own address."""
     page = browser.new_page()
     page.set_default_timeout(_PATIENCE_MS)
-    known = "".join(f"window.{name} = {json.dumps(value)};" for name, value in given.items())
-    page.add_init_script(known)
+    body = written(script, **given)
     page.route(
-        f"{shaky.url}/site",
-        lambda route: route.fulfill(
-            content_type="text/html; charset=utf-8",
-            body=_PAGE.format(script.replace("</script", "<\\/script")),
-        ),
+        f"{shaky.url}/site", lambda route: route.fulfill(content_type="text/html; charset=utf-8", body=body)
     )
     page.goto(f"{shaky.url}/site")
     return page
+
+
+@contextmanager
+def site(page: str) -> Iterator[str]:
+    """A server of its own that has one page; its address. A browser distrusts pages that came from nowhere."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        @override
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
 
 
 def finished(page: Page, film: Path, shaky: Shaky) -> None:
@@ -90,6 +118,22 @@ def test_a_page_goes_on_by_itself(
     finished(page, film, shaky)
     assert shaky.proxy.cuts == 1
     page.close()
+
+
+def test_a_page_of_another_origin_uploads(
+    browser_context: BrowserContext, shaky: Shaky, film: Path, folder: Path
+) -> None:
+    """A site elsewhere gives its pages a signed address; the browser lets them use it, and go on after a reset."""
+    given = shaky.url + address(shaky, folder)
+    with site(written(bundled("tus-page.js", folder), ADDRESS=given)) as elsewhere:
+        page = browser_context.new_page()
+        page.set_default_timeout(_PATIENCE_MS)
+        page.goto(elsewhere)
+        shaky.proxy.cut_after(13 * MIB)
+        page.locator("input").set_input_files(film)
+        finished(page, film, shaky)
+        assert shaky.proxy.cuts == 1
+        page.close()
 
 
 def test_a_tab_that_was_closed_goes_on_in_another(

@@ -19,6 +19,7 @@ from penstock.upload.config import UploadConfig
 from penstock.upload.direct import DirectParts
 from penstock.upload.following import Followers
 from penstock.upload.lingering import Lingering
+from penstock.upload.origins import OtherOrigins
 from penstock.upload.service import Service
 from penstock.upload.sessions import Sessions
 from penstock.upload.transfers import Transfers
@@ -101,6 +102,7 @@ def create_app(
     )
     app.add_middleware(Lingering)
     app.add_middleware(TusLayer)
+    app.add_middleware(OtherOrigins)
     return app
 
 
