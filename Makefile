@@ -17,7 +17,7 @@ help:  ## say what can be done here
 	@echo '  make test     every check and every test; says at its end what this machine could not run'
 	@echo '  make check    formatting, lints, types, import directions, documents, HTTP contract'
 	@echo '  make bench    the benchmarks, each beside what it is measured against (trials; ARGS="--full")'
-	@echo '  make soak     processing and clusters that die at random, from fresh seeds (ARGS="--minutes 60")'
+	@echo '  make soak     processing and clusters that die at random, files that are damaged at random, from fresh seeds (ARGS="--minutes 60")'
 	@echo
 	@echo '  make format   format the code       make lock      renew requirements/*.txt'
 	@echo '  sudo make servers   install the Debian packages that some tests need (PostgreSQL, Chromium, ...)'
