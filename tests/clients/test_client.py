@@ -1,5 +1,7 @@
 """The project's own client on a line that breaks, with a server that dies."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -169,6 +171,35 @@ def test_two_programs_send_the_same_file_at_once(shaky: Shaky, file: Path, tmp_p
     assert len(results) == 2
     shaky.assert_has(file, results[0])
     assert results[0] == results[1]
+
+
+_MEASURED = """
+import resource, sys
+from pathlib import Path
+from penstock.client import Client
+
+with Client(sys.argv[1], api_key=sys.argv[2]) as client:
+    for path in sys.argv[3:]:
+        client.upload(Path(path))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_file(shaky: Shaky, tmp_path: Path) -> None:
+    """A program that has sent 8 MiB needs little more for 200: pieces of a quarter of a megabyte, three parts at a time."""
+    small, large = tmp_path / "small.mp4", tmp_path / "large.mp4"
+    small.write_bytes(content(8 * MIB, seed=3))
+    large.write_bytes(content(200 * MIB, seed=4))
+    measured = subprocess.run(
+        [sys.executable, "-c", _MEASURED, shaky.url, shaky.key, str(small), str(large)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert measured.returncode == 0, measured.stderr
+    before, after = map(int, measured.stdout.split())
+    assert after - before < 16 * MIB
 
 
 def test_a_server_that_stays_away_is_told(shaky: Shaky, file: Path, tmp_path: Path) -> None:
