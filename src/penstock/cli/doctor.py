@@ -1,6 +1,7 @@
 """``doctor``: looks at everything that this machine must bring, and says what to do about what is wrong."""
 
 import errno
+import logging
 import shutil
 import socket
 import sqlite3
@@ -11,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 
 from penstock.cli.serve import Data
@@ -69,6 +71,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check tools, codecs, isolation, port, disk, database and stores; exit 1 where something must be done."""
+    # What stores and databases log of their faults is what the findings say.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     findings: list[Finding] = []
     for finding in _try_out(data, storage) if storage else examine(data):
         findings.append(finding)

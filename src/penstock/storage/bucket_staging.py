@@ -174,7 +174,7 @@ class BucketStaging:
             upload_id: str = self._client.create_multipart_upload(**self._at(key))["UploadId"]
             return upload_id
 
-    def send(self, key: str, upload_id: str, number: int, data: bytes) -> str:
+    def send(self, key: str, upload_id: str, number: int, data: bytes | bytearray) -> str:
         """Stores one part; its ETag."""
         with translated("multipart"), _ended_is_missing():
             answer = self._client.upload_part(**self._at(key, upload_id), PartNumber=number, Body=data)
@@ -308,10 +308,8 @@ class BucketPartWriter:
             self._buffer += data
             self.size += len(data)
             while len(self._buffer) >= self._mark.part:
-                part = bytes(self._buffer[: self._mark.part])
-                del self._buffer[: self._mark.part]
                 self._settle()
-                self._begin(part)
+                self._begin(self._full())
 
     def sync(self) -> Durable:
         """See the port. Called again, it takes the mark before for recorded and drops the tail before that."""
@@ -338,7 +336,18 @@ class BucketPartWriter:
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._buffer.clear()
 
-    def _begin(self, part: bytes) -> None:
+    def _full(self) -> bytes | bytearray:
+        """One part, taken from the buffer; nothing is copied where it is just that."""
+        part = self._mark.part
+        if len(self._buffer) == part:
+            full, self._buffer = self._buffer, bytearray()
+            return full
+        with memoryview(self._buffer) as filled:
+            taken = bytes(filled[:part])
+        del self._buffer[:part]
+        return taken
+
+    def _begin(self, part: bytes | bytearray) -> None:
         if self._mark.id is None:
             self._mark = replace(self._mark, id=self._staging.begin(self._key))
         assert self._mark.id is not None
