@@ -18,6 +18,7 @@ from penstock.video import plan as planning
 from penstock.video.errors import Cancelled, MediaError, StorageFull, ToolFailed
 from penstock.video.media import SourceMedia
 from penstock.video.plan import Chunk, Plan, ScanResult, Settings
+from tests.media.conftest import Make
 from tests.simulation.process import SHORT
 from tests.simulation.scripted import Script, ScriptedMedia
 from tests.simulation.workshop import media_processes
@@ -234,7 +235,25 @@ def test_an_encode_occupies_no_more_than_its_estimate(
     tools: Tools, clips: Path, tmp_path: Path, clip: str
 ) -> None:
     """The estimate decides how many run at once; the kernel would end what exceeds it together."""
-    media, source = Media(tools), clips / clip
+    peak, estimate = occupied(tools, clips / clip, tmp_path)
+    assert peak <= estimate
+
+
+def test_two_encodes_of_4k_fit_a_machine_of_four_gigabytes(
+    tools: Tools, clips: Path, make: Make, tmp_path: Path
+) -> None:
+    """Encodes may occupy half of a machine's memory, and as many run at once as are estimated to fit."""
+    colours = ("-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc")
+    size = ("-vf", "scale=3840:2160,format=yuv420p10le", "-c:v", "libx264", "-preset", "ultrafast")
+    source = make("4k.mp4", "-i", clips / "bigbuckbunny.mp4", "-an", "-t", "1.2", *size, *colours)
+    peak, estimate = occupied(tools, source, tmp_path)
+    assert peak <= estimate
+    assert 2 * estimate <= 4_000_000_000 // 2
+
+
+def occupied(tools: Tools, source: Path, folder: Path) -> tuple[int, int]:
+    """Bytes that the longest chunk's media process had resident at its peak, and what was expected."""
+    media = Media(tools)
     facts = media.inspect(source, cancel=Event())
     plan = planning.plan(facts, replace(Settings(), fingerprint=tools.fingerprint))
     chunk = max(
@@ -252,11 +271,11 @@ def test_an_encode_occupies_no_more_than_its_estimate(
         source,
         plan,
         chunk,
-        tmp_path,
+        folder,
         pinned={},
         on_init=look,
         on_segment=look,
         on_progress=look,
         cancel=Event(),
     )
-    assert max(peaks) <= slots.encode_memory(plan)
+    return max(peaks), slots.encode_memory(plan)
