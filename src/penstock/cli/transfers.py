@@ -67,7 +67,7 @@ class Bars:
         self._processing.stop()
 
     def of_file(self, name: str, total: int) -> "Progress":
-        """A bar for each stage of one file. Its last one is taken away by :meth:`done` alone."""
+        """A bar for each stage of one file."""
         tasks = {}
 
         def progress(stage: str, done: int) -> None:
