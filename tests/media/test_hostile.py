@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.ffmpeg.config import FfmpegConfig, Isolation
-from penstock.ffmpeg.discovery import discover
+from penstock.ffmpeg.config import Isolation
 from penstock.ffmpeg.encode import encode_chunk
 from penstock.ffmpeg.inspect import inspect, scan
 from penstock.ffmpeg.tools import Tools
@@ -212,7 +211,7 @@ for source in map(Path, sys.argv[2:]):
 
 
 @pytest.mark.needs_strace
-@pytest.mark.parametrize("isolation", [Isolation.NONE, discover(FfmpegConfig()).isolation])
+@pytest.mark.parametrize("isolation", [Isolation.NONE, Isolation.AUTO])
 def test_nothing_else_is_opened_and_nobody_is_called(
     film: bytes, tmp_path: Path, isolation: Isolation
 ) -> None:
