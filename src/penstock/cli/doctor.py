@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -71,17 +72,27 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check tools, codecs, isolation, port, disk, database and stores; exit 1 where something must be done."""
-    # What stores and databases log of their faults is what the findings say.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     findings: list[Finding] = []
-    for finding in _try_out(data, storage) if storage else examine(data):
-        findings.append(finding)
-        if not as_json:
-            _show(finding)
+    with _quiet():
+        for finding in _try_out(data, storage) if storage else examine(data):
+            findings.append(finding)
+            if not as_json:
+                _show(finding)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     if any(finding.verdict is Verdict.FAULT for finding in findings):
         raise typer.Exit(Status.FAILED)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What stores and databases log of their faults is what the findings say, and has no place between them."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def examine(data: Path | None) -> Iterator[Finding]:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from typer.testing import CliRunner, Result
 
 from penstock.catalog import Catalog, CatalogConfig
 from penstock.cli import app
+from penstock.storage.s3_access import Pace
 
 
 def run(*arguments: str) -> Result:
@@ -46,8 +48,24 @@ def test_the_doctor_tries_a_store_out(tmp_path: Path) -> None:
     """Every step is told, and nothing is left behind."""
     result = run("doctor", "--storage", f"file://{tmp_path}/store", "--json")
     assert result.exit_code == 0
-    assert [item["verdict"] for item in json.loads(result.stdout)] == ["ok"] * 6
+    assert [item["verdict"] for item in json.loads(result.stdout)] == ["ok"] * 7
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+
+
+def test_the_doctor_says_nothing_beside_its_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that does not answer is a finding with a remedy; what is printed is JSON and nothing else."""
+    for name, value in (
+        ("ENDPOINT", "http://127.0.0.1:9"),
+        ("ACCESS_KEY_ID", "key"),
+        ("SECRET_ACCESS_KEY", "secret"),
+    ):
+        monkeypatch.setenv(f"PENSTOCK_SOURCES_{name}", value)
+    monkeypatch.setattr(Pace.WORK, "_value_", replace(Pace.WORK.value, retries=0, retry_for=1))
+    result = run("doctor", "--storage", "s3://some-bucket/x", "--json")
+    assert result.exit_code == 1
+    (fault,) = json.loads(result.stdout)
+    assert fault["detail"].startswith("storage_unavailable")
+    assert "PENSTOCK_SOURCES_ENDPOINT" in fault["remedy"]
 
 
 def test_the_doctor_names_a_misspelt_setting(monkeypatch: pytest.MonkeyPatch) -> None:
