@@ -1,7 +1,7 @@
 """The Lifeguard paper's interval experiment (Dadgar, Phillips, Currey, DSN 2018), reproduced in the simulator.
 
     python -m bench.membership.lifeguard                       makes the runs that are missing, then shows the table
-    python -m bench.membership.lifeguard --runs 432 --others 100
+    python -m bench.membership.lifeguard --runs 432 --others 100    as many as there is time for
     python -m bench.membership.lifeguard --report              shows what is there, and draws it
 
 128 nodes. C of them are blocked, all at once, before each send and after each receive: for D, then normal for I, over and over,
@@ -33,7 +33,7 @@ DURATIONS = (0.128, 0.512, 2.048, 8.192, 16.384, 32.768)
 INTERVALS = (0.001, 0.004, 0.016, 0.064, 0.256, 1.024, 4.096, 16.384)
 SECONDS = 120.0
 GRID = len(BLOCKED) * len(DURATIONS) * len(INTERVALS)
-RUNS, OTHERS = 108, 36  # of the two that are compared first of all, and of each other configuration
+RUNS, OTHERS = 25, 15  # kept in the file: of the two that are compared first of all, of each other one
 CRASHES = 20  # per configuration, for its latency
 
 OURS = ProtocolConfig()
