@@ -19,7 +19,7 @@ from penstock.membership.simulator.world import World
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUND = 5  # seeds of processing in one run of pytest, whose start costs some seconds
-ROUND_OF_FILES = 10  # damaged files for each seed: one takes a second or less
+ROUND_OF_FILES = 4  # damaged files for each seed: one takes a second or two
 NODES = 16  # of a simulated cluster
 LOSSES = (0.0, 0.1)  # shares of packets that a network loses
 
