@@ -49,6 +49,9 @@ def write(section: str, text: str, page: Path = PAGE) -> None:
 
 def tell(section: str, text: str, options: Asked) -> None:
     """Prints a section, and writes it where that is asked."""
+    if not options.full:
+        heading, _, rest = text.partition("\n")
+        text = f"{heading}\n\n**A trial of one repeat, which says that the program works and little more; `--full` measures.**\n{rest}"
     print(text)
     if options.write:
         write(section, text)
