@@ -17,6 +17,7 @@ from tests.cluster.running import Platform
 pytestmark = pytest.mark.xdist_group("openapi")  # one platform serves all tests of this file
 
 load_all_checks()
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 _CHECKS: list[Any] = CHECKS.get_by_names(
     [
         "not_a_server_error",

@@ -46,7 +46,16 @@ _DESCRIBED = {"filename": "filename", "name": "filename", "title": "title", "vis
     "allow_duplicate": "allow_duplicate",
 }  # keys of the metadata that are looked at, to the fields that they fill; others are kept, and told again
 
-Version = Annotated[str | None, Header(alias="Tus-Resumable", description="`1.0.0`.")]
+Version = Annotated[
+    str | None,
+    Header(
+        alias="Tus-Resumable",
+        description="The version that the client speaks.",
+        json_schema_extra={
+            "enum": [protocol.VERSION]
+        },  # described, not checked: 412 is the protocol's answer
+    ),
+]
 UploadId = Annotated[str, Path(description="Of an upload.", examples=["01kq3v5d2n4h7e9w2f5g8j1a3k"])]
 Signature = Annotated[
     str | None, Query(description="As `initiate` put it into the URL; without it a key is needed.")
