@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, status
@@ -59,13 +60,32 @@ Origin = Annotated[
 _OPEN_TO_ANYONE: dict[str, list[dict[str, Any]]] = {"security": [{}]}
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the endpoints work with."""
+
+    catalog: Catalog
+    playback: Playback
+    authenticate: Authenticate
+    announce: Callable[[], None]
+
+
 def routes(
     *, catalog: Catalog, playback: Playback, authenticate: Authenticate, announce: Callable[[], None]
 ) -> APIRouter:
     """The router. ``announce`` tells processing that there is something to do; it may be lost without harm."""
     router = APIRouter(tags=["library"])
-    caller = Annotated[Principal, Depends(authenticate)]
-    addressed = Annotated[Playback, Depends(playback.called_by)]
+    service = Service(catalog, playback, authenticate, announce)
+    _add_looking(router, service)
+    _add_changing(router, service)
+    _add_work(router, service)
+    _add_account(router, service)
+    return router
+
+
+def _add_looking(router: APIRouter, service: Service) -> None:
+    caller = Annotated[Principal, Depends(service.authenticate)]
+    addressed = Annotated[Playback, Depends(service.playback.called_by)]
 
     @router.get(
         "/api/videos",
@@ -89,7 +109,12 @@ def routes(
     ) -> Page[models.Video]:
         """One's own videos, and the public ones of others; an administrator sees all."""
         return _list(
-            catalog, playback, principal, _filter(principal, search, owner, state, sort), cursor, limit
+            service.catalog,
+            playback,
+            principal,
+            _filter(principal, search, owner, state, sort),
+            cursor,
+            limit,
         )
 
     @router.get(
@@ -111,12 +136,17 @@ def routes(
             playback.check_watch_link(video_id, t)
             principal = principal.granted_watch(video_id)
         context.note(video_id=video_id)
-        with catalog.read() as tx:
+        with service.catalog.read() as tx:
             video = authorize(principal, Action.READ, _find(tx, video_id))
             answer = Viewer(tx, principal, playback, Wish(max_height, origin, session)).video(video)
         if answer.playback is not None:
             context.note(session_id=answer.playback.session_id)
         return answer
+
+
+def _add_changing(router: APIRouter, service: Service) -> None:
+    caller = Annotated[Principal, Depends(service.authenticate)]
+    addressed = Annotated[Playback, Depends(service.playback.called_by)]
 
     @router.patch(
         "/api/videos/{video_id}",
@@ -132,7 +162,7 @@ def routes(
                 errors=(FieldError("/body", "title or visibility"),),
             )
         context.note(video_id=video_id)
-        with catalog.write() as tx:
+        with service.catalog.write() as tx:
             authorize(principal, Action.UPDATE, _find(tx, video_id))
             video = videos.describe(tx, video_id, title=change.title, visibility=change.visibility)
             return Viewer(tx, principal, playback).video(video)
@@ -145,9 +175,16 @@ def routes(
     def delete_video(principal: caller, video_id: VideoId) -> None:
         """Deletes a video for good: its tasks end at once, its objects follow. Repeating it gives the same answer."""
         context.note(video_id=video_id)
-        with _asked(catalog, announce, Point.DELETE_WRITTEN, Point.DELETE_RECORDED, Point.DELETE_RUNG) as tx:
+        with _asked(
+            service.catalog, service.announce, Point.DELETE_WRITTEN, Point.DELETE_RECORDED, Point.DELETE_RUNG
+        ) as tx:
             authorize(principal, Action.DELETE, _find(tx, video_id))
             videos.delete(tx, video_id, who=_who(principal))
+
+
+def _add_work(router: APIRouter, service: Service) -> None:
+    caller = Annotated[Principal, Depends(service.authenticate)]
+    addressed = Annotated[Playback, Depends(service.playback.called_by)]
 
     @router.post(
         "/api/videos/{video_id}/retry",
@@ -157,7 +194,9 @@ def routes(
     def retry_video(principal: caller, playback: addressed, video_id: VideoId) -> models.Video:
         """Processes a failed video again; finished work is kept where the plan is unchanged."""
         context.note(video_id=video_id)
-        with _asked(catalog, announce, Point.RETRY_WRITTEN, Point.RETRY_RECORDED, Point.RETRY_RUNG) as tx:
+        with _asked(
+            service.catalog, service.announce, Point.RETRY_WRITTEN, Point.RETRY_RECORDED, Point.RETRY_RUNG
+        ) as tx:
             authorize(principal, Action.RETRY, _find(tx, video_id))
             return Viewer(tx, principal, playback).video(videos.retry(tx, video_id, who=_who(principal)))
 
@@ -169,17 +208,23 @@ def routes(
     def reprocess_video(principal: caller, playback: addressed, video_id: VideoId) -> models.Video:
         """Makes a ready video anew, under the settings of today; until that is done it plays as it is."""
         context.note(video_id=video_id)
-        with _asked(catalog, announce, Point.RETRY_WRITTEN, Point.RETRY_RECORDED, Point.RETRY_RUNG) as tx:
+        with _asked(
+            service.catalog, service.announce, Point.RETRY_WRITTEN, Point.RETRY_RECORDED, Point.RETRY_RUNG
+        ) as tx:
             authorize(principal, Action.RETRY, _find(tx, video_id))
             videos.reprocess(tx, video_id, who=_who(principal))
             return Viewer(tx, principal, playback).video(videos.get(tx, video_id))
+
+
+def _add_account(router: APIRouter, service: Service) -> None:
+    caller = Annotated[Principal, Depends(service.authenticate)]
 
     @router.get("/api/me", responses=problems.documented(Unauthenticated))
     def get_me(principal: caller) -> models.Me:
         """The account that the key belongs to."""
         if principal.account_id is None:
             raise Unauthenticated("This needs an API key: send 'Authorization: Bearer pst_...'.")
-        with catalog.read() as tx:
+        with service.catalog.read() as tx:
             account = accounts.get(tx, principal.account_id)
         return models.Me(
             id=account.id,
@@ -189,8 +234,6 @@ def routes(
             key_id=principal.key_id,
             scopes=sorted(principal.scopes),
         )
-
-    return router
 
 
 @contextmanager
