@@ -17,7 +17,7 @@ from penstock.storage.local import LocalStore
 from penstock.video.lifecycle import VideoState
 from penstock.video.visibility import Visibility
 
-# ABANDONED_UPLOADS=10000 for the number that docs/uploads.md speaks of; each takes two synced transactions to collect.
+# ABANDONED_UPLOADS=10000 asks for more than fits into every run: each takes two synced transactions to collect.
 MANY = int(os.environ.get("ABANDONED_UPLOADS", "250"))
 
 
