@@ -43,6 +43,8 @@ TOGETHER = [
     Point.FREEZE_WRITTEN,
     Point.DELETE_RECORDED,
 ]
+pytestmark = pytest.mark.timeout(1800)  # six deaths and starts of everything; a busy machine takes minutes
+
 if os.environ.get("WALK") == "whole":
     ALONE = TOGETHER = ALL
 
