@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.utils import floatToGoString
 from sqlalchemy import select
 
 from penstock.access.keyring import Keyring
@@ -96,7 +97,8 @@ def test_who_comes_back_need_not_wait_for_the_dead(
         url = opened(server.client, len(data))
         with begin(instance, server, url, 0, len(data)) as silent:
             silent.sendall(data[: MIB + 5])
-            until(lambda: arrived(instance, url) >= MIB)
+            counted = f'penstock_upload_received_bytes_total{{transport="tus"}} {floatToGoString(MIB + 5)}'
+            until(lambda: counted in server.client.get("/metrics").text)
             if asks == "PATCH":
                 assert send(second.client, url, 0, data).status_code == 409  # it stands elsewhere by now
             assert stands(second.client, url) == MIB + 5
