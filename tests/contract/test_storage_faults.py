@@ -13,7 +13,7 @@ from penstock.storage.exercise import exercise, reach
 from penstock.storage.s3 import S3Store
 from penstock.storage.s3_access import BucketMissing, Pace, StorageDenied, StoreConfig
 from penstock.storage.staging import Staged, StagedDiffers
-from penstock.video.errors import StorageUnavailable
+from penstock.video.errors import Cancelled, StorageUnavailable
 from tests.servers import proxy
 from tests.servers.proxy import Proxy
 from tests.servers.s3 import SECRET, S3Server
@@ -101,7 +101,9 @@ def test_an_outage_within_an_upload_loses_only_what_was_not_kept(
         writer.write(DATA[PART + 10 :])
         with pytest.raises(StorageUnavailable):
             writer.sync()
-    between.down = False
+        between.down = False
+        with pytest.raises(Cancelled):  # the part in between is lost: nothing may follow it
+            writer.sync()
     staged = replace(STAGED, mark=kept.mark)
     with staging.writing(staged, offset=kept.size) as writer:
         writer.write(DATA[kept.size :])

@@ -27,6 +27,7 @@ _log = structlog.get_logger()
 _TOKEN_LIFE_MS = 25 * 3_600_000  # a playback token lives 24 h at most; an hour for clocks that differ
 _AGAIN_MS = 60_000  # until an entry that cannot be served yet is looked at again
 _MOST = 500  # entries of one round
+_TOGETHER = 50  # entries struck off the list in one transaction
 
 
 class Collector:
@@ -60,21 +61,30 @@ class Collector:
         with self._catalog.read() as tx:
             due = garbage.due(tx, limit=_MOST)
         served = 0
-        for entry in due:
-            try:
-                again_ms = self._handler(entry)(entry)
-            except PenstockError as error:
-                _log.warning("garbage_postponed", prefix=entry.prefix, code=error.code, detail=error.detail)
-                again_ms = _AGAIN_MS
-            faults.reach(Point.COLLECT_REMOVED)
-            with self._catalog.write() as tx:
-                if again_ms is None:
-                    garbage.collected(tx, [entry.id])
-                    served += 1
-                else:
-                    garbage.postpone(tx, entry.id, again_ms)
-            faults.reach(Point.COLLECT_STRUCK)
+        for first in range(0, len(due), _TOGETHER):
+            served += self._serve_some(due[first : first + _TOGETHER])
         return served
+
+    def _serve_some(self, some: list[Garbage]) -> int:
+        """Removes first, then strikes all off the list at once: a thousand durable transactions would take minutes."""
+        again = {entry.id: self._removed(entry) for entry in some}
+        faults.reach(Point.COLLECT_REMOVED)
+        done = [entry_id for entry_id, again_ms in again.items() if again_ms is None]
+        with self._catalog.write() as tx:
+            garbage.collected(tx, done)
+            for entry_id, again_ms in again.items():
+                if again_ms is not None:
+                    garbage.postpone(tx, entry_id, again_ms)
+        faults.reach(Point.COLLECT_STRUCK)
+        return len(done)
+
+    def _removed(self, entry: Garbage) -> int | None:
+        """None when done, else the milliseconds until the entry is looked at again."""
+        try:
+            return self._handler(entry)(entry)
+        except PenstockError as error:
+            _log.warning("garbage_postponed", prefix=entry.prefix, code=error.code, detail=error.detail)
+            return _AGAIN_MS
 
     def _handler(self, entry: Garbage) -> Callable[[Garbage], int | None]:
         """What serves an entry: it returns None when done, else the milliseconds until it wants to be asked again."""

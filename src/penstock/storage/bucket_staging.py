@@ -356,10 +356,14 @@ class BucketPartWriter:
         )
 
     def _settle(self) -> None:
-        """Waits for the part that is on its way."""
+        """Waits for the part that is on its way. Where that failed its bytes are lost, so nothing may follow them."""
         if self._sending is not None:
             sending, self._sending = self._sending, None
-            self._mark = self._mark.grown(sending.result())
+            try:
+                self._mark = self._mark.grown(sending.result())
+            except BaseException:
+                self._closed = True
+                raise
 
     @contextmanager
     def _open_still(self) -> Iterator[None]:
