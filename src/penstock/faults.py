@@ -72,6 +72,20 @@ class Point(StrEnum):
     COLLECT_STRUCK = "collect.struck"
 
 
+WITHIN_TRANSACTIONS = frozenset(
+    {
+        Point.UPLOAD_COMPLETING,
+        Point.RECORD_WRITTEN,
+        Point.CLAIM_TAKING,
+        Point.COMMIT_HOLDING,
+        Point.RETRY_WRITTEN,
+        Point.DELETE_WRITTEN,
+        Point.TAKEOVER_WRITTEN,
+    }
+)
+"""Points that hold locks of the records: a thread that wrote records there would wait for itself."""
+
+
 class ArmingRefused(RuntimeError):
     """Faults belong to tests. Nothing was armed."""
 

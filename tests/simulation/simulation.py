@@ -98,7 +98,7 @@ class Simulation:
         )
         self.workshop = Workshop(folder, catalog, config=config)
         self._media = ScriptedMedia(step=self._step)
-        faults.arm(lambda _: self._step())
+        faults.arm(lambda point: self._step(alone=point in faults.WITHIN_TRANSACTIONS))
         self._calm = True  # steps do nothing
         self._acting: list[Room] = []
         self.rooms: dict[int, Room] = {}
@@ -178,7 +178,8 @@ class Simulation:
         finally:
             self._calm = calm
 
-    def _step(self) -> None:
+    def _step(self, *, alone: bool = False) -> None:
+        """``alone``: nobody else can do anything here, as the records are locked."""
         if self._calm or not self._acting:
             return
         chance = self.random.random()
@@ -187,7 +188,7 @@ class Simulation:
             raise Death
         if chance < _DEATH + _FAULT:
             raise self.random.choice([StorageUnavailable("No answer."), ToolFailed("It broke.")])
-        if chance < _DEATH + _FAULT + _OTHERS and len(self._acting) < _DEPTH:
+        if chance < _DEATH + _FAULT + _OTHERS and len(self._acting) < _DEPTH and not alone:
             self._act()
 
     @contextmanager
