@@ -58,7 +58,8 @@ def test_thousands_of_abandoned_uploads_are_collected(tmp_path: Path) -> None:
     assert rounds >= MANY // 100  # a hundred in each, so that nothing else waits for long
     tracemalloc.start()
     assert collector.sweep()
-    assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024  # by a round; tracing all would take five times as long
+    # Of one round: tracing all of them would take five times as long.
+    assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
     tracemalloc.stop()
     while collector.sweep():
         pass
