@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts import check, environment, servers  # noqa: E402 - found by the line above, wherever this is started from
 
-WORKERS = "2"  # media tests keep a core busy each; more workers than this only make each other late
+WORKERS = "3"  # on two cores: media tests keep a core busy each, most others wait for processes that start, die and return
 
 
 def left_out() -> list[servers.Program]:

@@ -26,8 +26,17 @@ def percentile(values: list[float], share: float) -> float:
 
 def run(results: Iterable[Result]) -> int:
     """Prints each result as soon as it is there; 1 where a goal is missed."""
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     gc.disable()  # a world's objects die with it; looking for circles among millions that live costs a tenth of the time
+    try:
+        return _print(results)
+    finally:
+        gc.enable()
+        structlog.configure(**before)
+
+
+def _print(results: Iterable[Result]) -> int:
     missed = 0
     print("| measure | anchor | goal | measured | |\n| --- | --- | --- | --- | --- |", flush=True)
     for result in results:

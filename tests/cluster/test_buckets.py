@@ -120,9 +120,10 @@ def test_doctor_tries_the_bucket_out(platform: Platform, storage: str) -> None:
 
 def test_a_wiped_cache_changes_nothing(platform: Platform, video: Video) -> None:
     """The cache is a copy: without it everything still plays."""
+    assert video.playback is not None
+    assert playback.hls_frames(video.playback.hls) == dict.fromkeys(RUNGS, FRAMES)
     for path in (platform.data / "cache").iterdir():
         path.unlink() if path.is_file() else shutil.rmtree(path)
-    assert video.playback is not None
     assert playback.hls_frames(video.playback.hls) == dict.fromkeys(RUNGS, FRAMES)
 
 

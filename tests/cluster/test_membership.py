@@ -62,9 +62,16 @@ def test_a_total_outage_and_a_new_address_need_no_manual_step(nodes: Nodes) -> N
     for name in "cba":
         nodes.start(name)
     nodes.agree()
-    with nodes.ask("a") as client:
-        member = client.member("c")
-    assert (member.host, member.port) == (nodes.places["c"].host, nodes.places["c"].port)
+    there = (nodes.places["c"].host, nodes.places["c"].port)
+    with nodes.ask(
+        "a"
+    ) as client:  # which holds it alive at the old address until it has heard of the new one
+
+        def found() -> bool:
+            member = client.member("c")
+            return (member.host, member.port) == there
+
+        eventually(found, "a knows where c is now")
 
 
 def test_the_command_line_shows_the_cluster_and_changes_it(nodes: Nodes) -> None:

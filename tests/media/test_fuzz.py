@@ -6,8 +6,8 @@ import pytest
 
 from penstock.ffmpeg.refusals import Refusal
 from penstock.ffmpeg.tools import Tools
-from tests.cluster.running import descendants
 from tests.media.fuzzing import taken
+from tests.simulation.workshop import media_processes
 
 _SEEDS = int(os.environ.get("FUZZ_SEEDS", "20"))
 _FIRST = int(os.environ.get("FUZZ_FIRST_SEED", "1"))
@@ -21,4 +21,4 @@ def test_a_damaged_file_is_refused_with_a_code_or_kept(
     limits = replace(tools.config, memory_bytes=3 << 30, cpu_seconds=60, stall_seconds=60.0)
     outcome = taken(replace(tools, config=limits), seed, clips, tmp_path)
     assert outcome.code in {"kept", *Refusal}, outcome
-    assert not list(descendants(os.getpid()))
+    assert not media_processes(os.getpid())

@@ -190,13 +190,18 @@ def test_a_killed_encoder_costs_its_chunk_a_try(workshop: Workshop, media: Media
             ]
             return bool(busy) and busy[0].progress > 0
 
-        await_that(chunk_runs, what="a chunk under way")
-        for pid in media_processes(os.getpid()):
-            with contextlib.suppress(ProcessLookupError):  # one inside a sandbox dies with the one around it
-                os.kill(pid, signal.SIGKILL)
+        def chunk_broke() -> bool:
+            if chunk_runs():
+                for pid in media_processes(os.getpid()):
+                    # One inside a sandbox dies with the one around it.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            return any(task.failures for task in workshop.tasks(video_id))
+
+        await_that(chunk_broke, what="a chunk whose encoder was killed before it was done")
         await_that(lambda: workshop.video(video_id).state in _ENDED, what="the end of processing")
     invariants.check_ready(workshop, video_id)
-    assert any(task.failures == 1 for task in workshop.tasks(video_id))
+    assert any(task.failures for task in workshop.tasks(video_id))
 
 
 def test_a_killed_process_resumes_where_it_was(workshop: Workshop, long: Path) -> None:

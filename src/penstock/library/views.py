@@ -97,6 +97,9 @@ class Viewer:
         ]
 
     def _poster(self, generation_id: str, session: Session) -> str | None:
+        """Once the timeline is frozen: a growing one names it some seconds after it was made, and nobody is told when."""
+        if generations.get(self.tx, generation_id).frozen_at is None:
+            return None
         found = (
             item for item in artefacts.listing(self.tx, generation_id) if item.kind == _POSTER and item.public
         )

@@ -47,6 +47,13 @@ def test_a_ready_video_is_told_in_full(instance: Instance) -> None:
     assert video["watch_url"] == f"{CALLED}/watch/{video_id}"
 
 
+def test_a_poster_is_told_once_the_timeline_is_frozen(instance: Instance) -> None:
+    """Before, players' timeline may not name it yet, and its address would answer 404."""
+    growing, ready = instance.video(until="playable"), instance.video()
+    assert get(instance, f"/api/videos/{growing}")["poster"] is None
+    assert get(instance, f"/api/videos/{ready}")["poster"] is not None
+
+
 @pytest.mark.parametrize("until", ["pending", "uploaded", "processing", "playable", "failed"])
 def test_a_video_on_its_way_says_how_far_it_is(instance: Instance, until: str) -> None:
     """Playback appears with the first segments, failure with its reason, and planned renditions have the cap's rate."""

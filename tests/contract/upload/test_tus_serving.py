@@ -97,7 +97,7 @@ def test_who_comes_back_need_not_wait_for_the_dead(
         url = opened(server.client, len(data))
         with begin(instance, server, url, 0, len(data)) as silent:
             silent.sendall(data[: MIB + 5])
-            counted = f'penstock_upload_received_bytes_total{{transport="tus"}} {floatToGoString(MIB + 5)}'
+            counted = f'penstock_upload_received_bytes_total{{transport="tus"}} {floatToGoString(MIB + 5)}'  # type: ignore[no-untyped-call]
             until(lambda: counted in server.client.get("/metrics").text)
             if asks == "PATCH":
                 assert send(second.client, url, 0, data).status_code == 409  # it stands elsewhere by now
