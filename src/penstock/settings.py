@@ -1,4 +1,4 @@
-"""Settings: the only file that reads the environment.
+"""Settings: the only file that reads the environment, and the file that it may name.
 
 ``Settings`` has what concerns the whole program, and fills each room's own frozen configuration. Every field of a room
 can be set too, under the room's name: ``PENSTOCK_PROCESSING_ENCODE_SLOTS`` is ``ProcessingConfig.encode_slots``, and
@@ -8,7 +8,7 @@ its meaning stands there. What contradicts itself, and what is no setting at all
 import difflib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import MISSING, fields, replace
 from dataclasses import Field as DataclassField
 from functools import cached_property
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_type_hints
 from urllib.parse import quote, urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError, create_model
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -143,16 +144,21 @@ class Settings(BaseSettings):
     trace_ratio: float = 1.0
     """Share of new traces that are recorded, 0 to 1. A request that arrives with a decision keeps it."""
 
+    settings_file: Path | None = None
+    """File of further settings, one ``NAME=value`` a line, as containers and systemd read them. What the environment sets
+    comes before it. It may hold secrets: keep it readable by this user alone. None: no file."""
+
     faults: Path | None = None
     """For the project's own tests: a folder of orders to end or hold processes at named points. Refused outside a test
     run. None: no faults."""
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """The settings of the environment, with ``overrides`` that are not None before them.
+        """The settings of the environment and of the file it may name, with ``overrides`` that are not None before them.
 
         Raises :class:`ConfigurationError` that names each variable at fault, and the remedy.
         """
+        _take_from_file(os.environ)
         _refuse_unknown(os.environ)
         given = {name: value for name, value in overrides.items() if value is not None}
         try:
@@ -418,6 +424,24 @@ def _store(room: str, url: str) -> StoreConfig:
         secret_access_key=known("AWS_SECRET_ACCESS_KEY"),
         session_token=known("AWS_SESSION_TOKEN"),
     )
+
+
+def _take_from_file(environ: MutableMapping[str, str]) -> None:
+    """Completes the environment by the file that it names: processes started from here then need not read it again."""
+    path = environ.get(f"{PREFIX}SETTINGS_FILE")
+    if not path:
+        return
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            found = dotenv_values(stream=file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{PREFIX}SETTINGS_FILE cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}. Correct or unset it."
+        ) from None
+    for name, value in found.items():
+        if value is None:
+            raise ConfigurationError(f"{PREFIX}SETTINGS_FILE: {name} has no value; write NAME=value.")
+        environ.setdefault(name, value)
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

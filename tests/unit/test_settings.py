@@ -1,3 +1,4 @@
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -65,6 +66,38 @@ def test_a_misspelt_variable_is_refused_with_the_nearest(
     """It would otherwise leave the default in force without a word. What follows from other settings is none itself."""
     monkeypatch.setenv(name, "1")
     with pytest.raises(ConfigurationError, match=rf"^{name} is not a setting. Did you mean {hint}"):
+        Settings.load()
+
+
+def test_a_file_completes_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of all rooms may stand in it; the environment comes before it, and children find all of it there."""
+    file = tmp_path / "penstock.env"
+    file.write_text("# ours\nPENSTOCK_PORT=9001\n\nPENSTOCK_NODE='n $1'\nPENSTOCK_UPLOAD_MAX_SIZE=5000\n")
+    environment = {"PENSTOCK_SETTINGS_FILE": str(file), "PENSTOCK_PORT": "9002", "HOME": str(tmp_path)}
+    monkeypatch.setattr(os, "environ", environment)
+    settings = Settings.load(data=tmp_path)
+    assert (settings.port, settings.node, settings.upload.max_size) == (9002, "n $1", 5000)
+    assert settings.environment()["PENSTOCK_NODE"] == "n $1"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        (b"PENSTOCK_PORT\n", "PENSTOCK_PORT has no value"),
+        (b"\xff\xfe", "no text"),
+        (b"PENSTOCK_PROT=1\n", "PENSTOCK_PROT is not a setting"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused(
+    content: bytes | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is wrong, and never with a value: it may hold secrets."""
+    file = tmp_path / "penstock.env"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setattr(os, "environ", {"PENSTOCK_SETTINGS_FILE": str(file), "HOME": str(tmp_path)})
+    with pytest.raises(ConfigurationError, match=said):
         Settings.load()
 
 

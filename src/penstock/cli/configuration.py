@@ -88,8 +88,8 @@ def as_page(found: Iterable[Setting]) -> str:
     lines = [
         "# Settings",
         "",
-        "Every setting is an environment variable; none needs to be set. A misspelt one is refused at start, and so are settings",
-        "that contradict each other. `penstock settings` shows the present values. This page is written by",
+        "Every setting is an environment variable, or a line of the file that `PENSTOCK_SETTINGS_FILE` names; none needs to be set.",
+        "A misspelt one is refused at start, and so are settings that contradict each other. `penstock settings` shows the present values. This page is written by",
         "`penstock settings --page`; the meanings stand in the code, beside each field.",
     ]
     group: str | None = None
