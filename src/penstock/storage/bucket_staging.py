@@ -6,18 +6,18 @@ another wrote over are noticed before anything becomes an object. It knows neith
 """
 
 import hashlib
-import json
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 from botocore.exceptions import ClientError
 
+from penstock.storage.bucket_mark import Mark, chained, part_size
 from penstock.storage.s3 import S3Store
 from penstock.storage.s3_access import Bucket, code_of, multipart_client, translated
 from penstock.storage.staging import Durable, Staged, StagedDiffers, StagingBusy
@@ -27,9 +27,6 @@ from penstock.video.errors import Cancelled, StorageUnavailable
 
 _log = structlog.get_logger(__name__)
 
-_MIB = 1024 * 1024
-_LEAST_PART = 5 * _MIB  # S3's own limit for all parts but the last
-_MOST_PARTS = 9_999  # S3 allows 10 000; the tail may need one
 _NO_UPLOAD = frozenset({"NoSuchUpload", "404"})
 
 
@@ -40,38 +37,6 @@ class PresentPart:
     number: int
     size: int
     etag: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """What is durable: ``count`` parts of ``part`` bytes and a tail of ``rest``; with ``direct``, what the store lists."""
-
-    id: str | None = None
-    part: int = 0
-    count: int = 0
-    etags: str = ""
-    rest: int = 0
-    nonce: str = ""
-    direct: bool = False
-
-    @classmethod
-    def of(cls, staged: Staged) -> "_Mark":
-        if not staged.mark:
-            return cls(part=_part_size(staged.most))
-        return cls(**json.loads(staged.mark))
-
-    @property
-    def end(self) -> int:
-        return self.count * self.part + self.rest
-
-    def text(self) -> str:
-        return json.dumps(
-            {name: value for name, value in asdict(self).items() if value}, separators=(",", ":")
-        )
-
-    def grown(self, etag: str) -> "_Mark":
-        """With one part more."""
-        return replace(self, count=self.count + 1, etags=_chained(self.etags, etag), rest=0, nonce="")
 
 
 class BucketStaging:
@@ -99,7 +64,7 @@ class BucketStaging:
     ) -> Iterator["BucketPartWriter"]:
         """See the port. Several may write at once; the record's compare-and-swap decides."""
         _checked(staged.name)
-        mark = _Mark(part=_part_size(staged.most)) if whole else _Mark.of(staged)
+        mark = Mark(part=part_size(staged.most)) if whole else Mark.of(staged)
         if offset != mark.end or mark.direct:
             raise ValueError(f"not where the bytes end: {offset}")
         if mark.end:
@@ -112,12 +77,12 @@ class BucketStaging:
     def sealed(self, staged: Staged) -> Iterator["SealedParts"]:
         """See the port. Nobody is kept from writing: what is written from now on is not what the mark says."""
         _checked(staged.name)
-        yield SealedParts(self, staged, _Mark.of(staged))
+        yield SealedParts(self, staged, Mark.of(staged))
 
     def remove(self, staged: Staged) -> None:
         """See the port."""
         _checked(staged.name)
-        mark = _Mark.of(staged)
+        mark = Mark.of(staged)
         if staged.key is not None:
             # Also those that no record knows: of requests that were repeated, or whose node died.
             for upload_id in {*self._unfinished(staged.key), *([mark.id] if mark.id else [])}:
@@ -145,7 +110,7 @@ class BucketStaging:
 
     def begin_direct(self, key: str) -> str:
         """A multipart upload whose parts a client will send by itself; the mark to record."""
-        return _Mark(id=self.begin(key), direct=True).text()
+        return Mark(id=self.begin(key), direct=True).text()
 
     def signed_part(self, staged: Staged, number: int, size: int, life_s: int) -> str:
         """An address that accepts a PUT of exactly ``size`` bytes as the part, for ``life_s`` seconds. Asks nobody."""
@@ -153,7 +118,7 @@ class BucketStaging:
             url: str = self._client.generate_presigned_url(
                 "upload_part",
                 Params={
-                    **self._at(_key(staged), _Mark.of(staged).id),
+                    **self._at(_key(staged), Mark.of(staged).id),
                     "PartNumber": number,
                     "ContentLength": size,
                 },
@@ -163,7 +128,7 @@ class BucketStaging:
 
     def present_parts(self, staged: Staged) -> list[PresentPart]:
         """The parts that are there, in order. Raises ``ObjectMissing`` once the upload has ended."""
-        upload_id = _Mark.of(staged).id
+        upload_id = Mark.of(staged).id
         return [] if upload_id is None else self.listed(_key(staged), upload_id)
 
     # -- one call of the store each, for the writer and the sealed upload
@@ -227,7 +192,7 @@ class BucketStaging:
         self._store.put(keys.staged_tail(name, end, nonce), data)
         return nonce
 
-    def tail(self, staged: Staged, mark: _Mark) -> bytes:
+    def tail(self, staged: Staged, mark: Mark) -> bytes:
         """The bytes that a mark's tail has.
 
         Raises :class:`StagingBusy` where others have gone on and dropped it, ``ObjectMissing`` where the upload has ended.
@@ -244,7 +209,7 @@ class BucketStaging:
                 ) from None
             raise _ended() from None
 
-    def drop_tail(self, name: str, mark: _Mark) -> None:
+    def drop_tail(self, name: str, mark: Mark) -> None:
         """Removes a mark's tail, once a later mark is recorded."""
         if mark.rest:
             self._store.delete([keys.staged_tail(name, mark.end, mark.nonce)])
@@ -286,13 +251,13 @@ class BucketStaging:
 class BucketPartWriter:
     """Sends parts as they fill; one is on its way while the next fills, so memory is twice a part."""
 
-    def __init__(self, staging: BucketStaging, staged: Staged, mark: _Mark, tail: bytes) -> None:
+    def __init__(self, staging: BucketStaging, staged: Staged, mark: Mark, tail: bytes) -> None:
         self._staging = staging
         self._name = staged.name
         self._key = _key(staged)
         self._mark = mark
         self._kept = mark  # the last that is durable
-        self._overtaken: _Mark | None = None  # the one before; recorded is this or the last
+        self._overtaken: Mark | None = None  # the one before; recorded is this or the last
         self._buffer = bytearray(tail)
         self._digest = hashlib.sha256()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="part")
@@ -376,7 +341,7 @@ class BucketPartWriter:
 class SealedParts:
     """What a mark says, to become an object."""
 
-    def __init__(self, staging: BucketStaging, staged: Staged, mark: _Mark) -> None:
+    def __init__(self, staging: BucketStaging, staged: Staged, mark: Mark) -> None:
         self._staging = staging
         self._staged = staged
         self._mark = mark
@@ -414,20 +379,11 @@ class SealedParts:
     def _checked(self, parts: Sequence[PresentPart]) -> list[PresentPart]:
         mark, ours, etags = self._mark, list(parts[: self._mark.count]), ""
         for part in ours:
-            etags = _chained(etags, part.etag)
+            etags = chained(etags, part.etag)
         whole = [(number + 1, mark.part) for number in range(mark.count)]
         if etags != mark.etags or [(part.number, part.size) for part in ours] != whole:
             raise StagedDiffers("Parts were written over with other bytes; start a new upload.")
         return ours
-
-
-def _part_size(most: int) -> int:
-    least = -(-most // _MOST_PARTS)
-    return max(_LEAST_PART, -(-least // _MIB) * _MIB)
-
-
-def _chained(before: str, etag: str) -> str:
-    return hashlib.sha256(f"{before}/{etag}".encode()).hexdigest()[:32]
 
 
 def _checked(name: str) -> None:
