@@ -1,29 +1,27 @@
-"""Settings: the only file that reads the environment, and the file that it may name.
+"""Settings: every one there is, what it means, and what follows from it.
 
 ``Settings`` has what concerns the whole program, and fills each room's own frozen configuration. Every field of a room
 can be set too, under the room's name: ``PENSTOCK_PROCESSING_ENCODE_SLOTS`` is ``ProcessingConfig.encode_slots``, and
 its meaning stands there. What contradicts itself, and what is no setting at all, is refused at start with the remedy.
 """
 
-import difflib
-import os
 import socket
-from collections.abc import Mapping, MutableMapping
-from dataclasses import MISSING, fields, replace
+from collections.abc import Mapping
 from dataclasses import Field as DataclassField
+from dataclasses import fields, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_type_hints
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
-from dotenv import dotenv_values
-from pydantic import Field, ValidationError, create_model
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from penstock import bounds
+from penstock import bounds, environment
 from penstock.access.config import AccessConfig
 from penstock.catalog.config import CatalogConfig
+from penstock.environment import PREFIX
 from penstock.ffmpeg.config import FfmpegConfig
 from penstock.library.config import LibraryConfig
 from penstock.membership.config import MembershipConfig, ProtocolConfig
@@ -36,7 +34,6 @@ from penstock.video import plan
 from penstock.video.errors import ConfigurationError
 from penstock.web_api.config import WebConfig
 
-PREFIX = "PENSTOCK_"
 C = TypeVar("C")
 
 # Environment name of a room: its configuration, and the fields that follow from the settings of the whole program.
@@ -77,7 +74,7 @@ class ClientSettings(BaseSettings):
     @property
     def memory(self) -> Path:
         """The file of those notes."""
-        home = os.environ.get("XDG_STATE_HOME", "")
+        home = environment.value("XDG_STATE_HOME") or ""
         states = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
         return (self.state or states / "penstock") / "uploads.db"
 
@@ -158,23 +155,20 @@ class Settings(BaseSettings):
 
         Raises :class:`ConfigurationError` that names each variable at fault, and the remedy.
         """
-        _take_from_file(os.environ)
-        _refuse_unknown(os.environ)
+        environment.complete_from_file(f"{PREFIX}SETTINGS_FILE")
+        environment.refuse_unknown(_names())
         given = {name: value for name, value in overrides.items() if value is not None}
         try:
             settings = cls(**given)
         except ValidationError as error:
-            raise _refusal(error, PREFIX) from None
+            raise environment.refusal(error, PREFIX) from None
         settings._check()
         settings.rooms()
         return settings
 
     def environment(self, **overrides: Any) -> dict[str, str]:
         """The environment for a process that shall load these settings: this one's, with ``overrides`` written into it."""
-        given = {
-            f"{PREFIX}{name.upper()}": str(value) for name, value in overrides.items() if value is not None
-        }
-        return {**os.environ, **given}
+        return environment.extended(overrides)
 
     # -- what follows from them
 
@@ -373,10 +367,6 @@ class Settings(BaseSettings):
         return any(host not in _LOOPBACK and not host.startswith("127.") for host in hosts)
 
 
-class _Room(BaseSettings):
-    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
-
-
 def settable(room: str) -> dict[str, DataclassField[Any]]:
     """The fields of a room's configuration that the environment may set, by variable name."""
     config, derived = ROOMS[room]
@@ -387,20 +377,9 @@ def settable(room: str) -> dict[str, DataclassField[Any]]:
 
 def _room(room: str, config: type[C], **derived: Any) -> C:
     """A room's configuration: ``derived`` fields as given, the others from the environment, else their own defaults."""
-    hints = get_type_hints(config)
-    definitions: dict[str, Any] = {
-        field.name: (hints[field.name], field.default if field.default is not MISSING else ...)
-        for field in settable(room).values()
-    }
-    prefix = f"{PREFIX}{room}_"
-    model = create_model(config.__name__, __base__=_Room, **definitions)
-    try:
-        values = model(_env_prefix=prefix)  # type: ignore[call-arg]  # of BaseSettings itself, hidden by the model
-    except ValidationError as error:
-        raise _refusal(error, prefix) from None
-    found = {name: getattr(values, name) for name in definitions}
-    bounds.check({f"{room}_{name.upper()}": value for name, value in found.items()}, prefix=PREFIX)
-    return config(**found, **derived)
+    return environment.configuration(
+        room, config, (field.name for field in settable(room).values()), **derived
+    )
 
 
 def _store(room: str, url: str) -> StoreConfig:
@@ -408,7 +387,7 @@ def _store(room: str, url: str) -> StoreConfig:
     config = _room(room, StoreConfig, url=url)
     if not url.startswith("s3:"):
         return config
-    known = os.environ.get
+    known = environment.value
     config = replace(
         config,
         endpoint=config.endpoint or known("AWS_ENDPOINT_URL_S3") or known("AWS_ENDPOINT_URL"),
@@ -426,39 +405,9 @@ def _store(room: str, url: str) -> StoreConfig:
     )
 
 
-def _take_from_file(environ: MutableMapping[str, str]) -> None:
-    """Completes the environment by the file that it names: processes started from here then need not read it again."""
-    path = environ.get(f"{PREFIX}SETTINGS_FILE")
-    if not path:
-        return
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            found = dotenv_values(stream=file, interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{PREFIX}SETTINGS_FILE cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}. Correct or unset it."
-        ) from None
-    for name, value in found.items():
-        if value is None:
-            raise ConfigurationError(f"{PREFIX}SETTINGS_FILE: {name} has no value; write NAME=value.")
-        environ.setdefault(name, value)
-
-
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
-    """A misspelt variable would silently leave the default in force."""
-    known = {f"{PREFIX}{name.upper()}" for model in (Settings, ClientSettings) for name in model.model_fields}
-    known.update(name for room in ROOMS for name in settable(room))
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise ConfigurationError(f"{name} is not a setting.{hint} Unset it, or see 'penstock settings'.")
-
-
-def _refusal(error: ValidationError, prefix: str) -> ConfigurationError:
-    """Names variables and expectations; never the values, which may be secret."""
-    faults = [f"{prefix}{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()]
-    return ConfigurationError(f"{'; '.join(faults)}. Correct or unset it.")
+def _names() -> frozenset[str]:
+    whole = {f"{PREFIX}{name.upper()}" for model in (Settings, ClientSettings) for name in model.model_fields}
+    return frozenset(whole.union(*map(settable, ROOMS)))
 
 
 def _is_remote_database(url: str) -> bool:
