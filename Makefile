@@ -3,6 +3,9 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
+# Some container images forbid Python to keep what it compiled; every process would then compile a thousand modules again, and a
+# start take more than twice the processor time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo members-demo up test check bench soak format lock servers environment environment-dev

@@ -1,6 +1,8 @@
 """What every tier shares: where the clips are, how property tests behave, and an environment that is nobody's."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 # A developer's own settings must not decide what the tests see; programs started by tests inherit this too.
 for _name in [name for name in os.environ if name.startswith("PENSTOCK_")]:
     del os.environ[_name]
+
+# Nor whether Python keeps what it compiled: hundreds of processes start here, each twice as fast from compiled modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# In the background of a shell that has no jobs, Ctrl-C is ignored, and every process started from there ignores it too. Tests
+# end platforms by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
