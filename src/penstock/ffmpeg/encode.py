@@ -69,7 +69,8 @@ def encode_chunk(
     sinks: dict[int, Callable[[bytes], None]] = {
         commands.FIRST_OUTPUT_PIPE + position: writer.feed for position, writer in enumerate(writers)
     }
-    sinks[commands.FIRST_OUTPUT_PIPE + len(writers)] = origins.extend
+    tells_origins = commands.FIRST_OUTPUT_PIPE + len(writers)
+    sinks[tells_origins] = origins.extend
 
     def progress(block: Progress) -> None:
         if on_progress is not None:
@@ -82,6 +83,7 @@ def encode_chunk(
         cancel=cancel,
         on_progress=progress,
         nice=tools.config.nice if chunk.index else 0,
+        seldom=(tells_origins,),
     )
     try:
         output = ChunkOutput(tuple(writer.close() for writer in writers))

@@ -12,6 +12,7 @@ an edit list that takes the delay back. Sound has the same kind of edit list for
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate, chain
 
 from penstock.video.errors import ToolFailed
 
@@ -48,17 +49,23 @@ class InitSegment:
 class Fragment:
     """One ``moof`` and its ``mdat``. Times are ticks of the init segment's timescale."""
 
-    data: bytes
+    head: bytes  # the moof
+    body: bytes  # the mdat: megabytes, which are copied once, into the segment
     start: int  # decode time of the first sample (``tfdt``)
     duration: int
     times: tuple[int, ...]  # when each sample is shown, the edit list applied, in decode order
     starts_with_keyframe: bool
     keyframe_length: int  # bytes from the beginning through the end of the first sample
 
+    @property
+    def size(self) -> int:
+        """Bytes of both."""
+        return len(self.head) + len(self.body)
+
     def numbered(self, sequence: int) -> bytes:
-        """The bytes with another sequence number: each encoder run counts from 1, a track counts on (section 8.8.5)."""
+        """The head with another sequence number: each encoder run counts from 1, a track counts on (section 8.8.5)."""
         # moof header 8, mfhd header 8, version and flags 4: mfhd is the first child of every moof we read.
-        return self.data[:20] + _U32.pack(sequence & 0xFFFF_FFFF) + self.data[24:]
+        return self.head[:20] + _U32.pack(sequence & 0xFFFF_FFFF) + self.head[24:]
 
 
 class FragmentReader:
@@ -103,7 +110,8 @@ class FragmentReader:
             raise FragmentMalformed(f"The encoder wrote a box of impossible size {size}.")
         if len(self._buffer) < size:
             return None
-        raw = bytes(self._buffer[:size])
+        with memoryview(self._buffer) as view:
+            raw = bytes(view[:size])
         del self._buffer[:size]
         return kind, raw
 
@@ -238,23 +246,20 @@ def _read_fragment(moof: bytes, mdat: bytes, defaults: _Defaults, delay: int, sh
     tfdt, trun = _only(boxes, b"tfdt"), _only(boxes, b"trun")
     (start,) = (_U64 if tfdt[8] == 1 else _U32).unpack_from(tfdt, 12)
     run = _read_trun(trun, _read_tfhd(_only(boxes, b"tfhd"), defaults))
-    samples = run.samples
-    if not samples:
-        raise FragmentMalformed("The encoder wrote an empty fragment.")
-    times, decode_time = [], start
-    for sample in samples:
-        times.append(decode_time + sample.composition_offset - shift)
-        decode_time += sample.duration
+    *decode_times, end = accumulate(run.durations, initial=start)
     growth = 0
     if delay:
         moof, growth = _with_delay(moof, trun, run, delay)
     return Fragment(
-        data=moof + mdat,
+        head=moof,
+        body=mdat,
         start=start,
-        duration=decode_time - start,
-        times=tuple(times),
-        starts_with_keyframe=not samples[0].flags & _NON_SYNC,
-        keyframe_length=run.data_offset + growth + samples[0].size,
+        duration=end - start,
+        times=tuple(
+            time + offset - shift for time, offset in zip(decode_times, run.composition_offsets, strict=True)
+        ),
+        starts_with_keyframe=not run.first_flags & _NON_SYNC,
+        keyframe_length=run.data_offset + growth + run.first_size,
     )
 
 
@@ -271,71 +276,64 @@ def _read_tfhd(tfhd: bytes, defaults: _Defaults) -> _Defaults:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
-    duration: int
-    size: int
-    flags: int
-    composition_offset: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Run:
-    samples: list[_Sample]
+    """The samples of a fragment, column by column: a picture's row would be looked at by itself thousands of times."""
+
+    columns: dict[int, tuple[int, ...]]  # what the rows say, by its flag; what all have alike has no column
+    durations: tuple[int, ...]
+    composition_offsets: tuple[int, ...]
+    first_size: int
+    first_flags: int
     data_offset: int  # of the first sample, from the beginning of the fragment
     rows: int  # where the table of samples begins in the box
-    row: struct.Struct
-    columns: list[int]  # the flag of each
 
 
 def _read_trun(trun: bytes, defaults: _Defaults) -> _Run:
     """Section 8.8.8: optional fields for all samples, then a row per sample with what differs from the defaults."""
     version_flags, count = struct.unpack_from(">2I", trun, 8)
     version, flags, offset = version_flags >> 24, version_flags & 0xFF_FFFF, 16
-    if count > _MAX_SAMPLES:
+    if not 0 < count <= _MAX_SAMPLES:
         raise FragmentMalformed(f"The encoder wrote a fragment of {count} samples.")
     data_offset = 0
     if flags & 0x001:
         (data_offset,) = struct.unpack_from(">i", trun, offset)
         offset += 4
-    first_flags = defaults.flags
+    first_flags = None
     if flags & 0x004:
         (first_flags,) = _U32.unpack_from(trun, offset)
         offset += 4
-    columns = [bit for bit in (0x100, 0x200, 0x400, _OFFSETS) if flags & bit]
-    row = struct.Struct(">" + "".join("i" if bit == _OFFSETS and version else "I" for bit in columns))
-    samples = []
-    for index in range(count):
-        values = dict(zip(columns, row.unpack_from(trun, offset + index * row.size), strict=True))
-        samples.append(
-            _Sample(
-                duration=values.get(0x100, defaults.duration),
-                size=values.get(0x200, defaults.size),
-                flags=first_flags if index == 0 and flags & 0x004 else values.get(0x400, defaults.flags),
-                composition_offset=values.get(_OFFSETS, 0),
-            )
-        )
-    return _Run(samples, data_offset, offset, row, columns)
+    present = [bit for bit in (0x100, 0x200, 0x400, _OFFSETS) if flags & bit]
+    row = "".join("i" if bit == _OFFSETS and version else "I" for bit in present)
+    values = struct.unpack_from(f">{row * count}", trun, offset)
+    columns = {bit: values[place :: len(present)] for place, bit in enumerate(present)}
+    if first_flags is None:
+        first_flags = columns.get(0x400, (defaults.flags,))[0]
+    return _Run(
+        columns,
+        durations=columns.get(0x100) or (defaults.duration,) * count,
+        composition_offsets=columns.get(_OFFSETS) or (0,) * count,
+        first_size=columns.get(0x200, (defaults.size,))[0],
+        first_flags=first_flags,
+        data_offset=data_offset,
+        rows=offset,
+    )
 
 
 def _with_delay(moof: bytes, trun: bytes, run: _Run, delay: int) -> tuple[bytes, int]:
     """The ``moof`` with every composition offset larger by ``delay``, and by how many bytes it is longer."""
-    column = run.columns.index(_OFFSETS) if _OFFSETS in run.columns else None
-    # Nothing reordered so far: there is no such column.
-    growth = 0 if column is not None else 4 * len(run.samples)
-    rows = bytearray()
-    for index, sample in enumerate(run.samples):
-        # Empty where all samples are as the defaults say.
-        row = run.row.unpack_from(trun, run.rows + index * run.row.size)
-        offset = sample.composition_offset + delay
-        if offset < 0:
-            raise FragmentMalformed("The encoder reorders pictures further than the plan allows for.")
-        kept = [value for position, value in enumerate(row) if position != column]
-        rows += struct.pack(f">{len(kept) + 1}I", *kept, offset)
+    delayed = [offset + delay for offset in run.composition_offsets]
+    if min(delayed) < 0:
+        raise FragmentMalformed("The encoder reorders pictures further than the plan allows for.")
+    # Where nothing is reordered so far, there is no such column.
+    growth = 0 if _OFFSETS in run.columns else 4 * len(delayed)
+    kept = [column for bit, column in run.columns.items() if bit != _OFFSETS]
+    values = [*chain.from_iterable(zip(*kept, delayed, strict=True))]
+    rows = struct.pack(f">{len(values)}I", *values)
     flags = _U32.unpack_from(trun, 8)[0] & 0xFF_FFFF | _OFFSETS  # version 0: unsigned offsets
     fields = bytearray(trun[12 : run.rows])  # the count, and the optional fields before the rows
     if flags & 0x001:
         struct.pack_into(">i", fields, 4, run.data_offset + growth)
-    changed = _BOX.pack(len(trun) + growth, b"trun") + _U32.pack(flags) + bytes(fields) + bytes(rows)
+    changed = _BOX.pack(len(trun) + growth, b"trun") + _U32.pack(flags) + bytes(fields) + rows
     traf = _child(moof, b"traf")
     place = traf + _child(moof[traf:], b"trun")
     return (

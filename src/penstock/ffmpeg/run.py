@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -34,6 +34,8 @@ _READ = 1 << 18  # bytes taken from a pipe at a time
 # Bytes a pipe may hold, so that the encoder runs on while a segment is being stored. All pipes of a user share 64 MiB, and
 # who goes beyond gets tiny ones (pipe(7), pipe-user-pages-soft).
 _PIPE = 1 << 18
+# Seconds between two looks at a pipe whose bytes nobody waits for; a line per picture would wake this thread for each.
+_SELDOM = 0.5
 # The last bytes of what a tool complains about; broken files make it complain without end.
 _MESSAGES = 64 << 10
 _ENVIRONMENT = {
@@ -62,17 +64,19 @@ def run(
     deadline: float | None = None,
     nice: int = 0,
     keep: int = _MESSAGES,
+    seldom: Collection[int] = (),
 ) -> Finished:
     """Run a command to its end, feeding what it writes to descriptor ``n`` to ``sinks[n]`` (1 is standard output).
 
-    ``keep`` bytes from the end of its messages are returned. ``nice`` is added to this process's niceness.
+    ``keep`` bytes from the end of its messages are returned. ``nice`` is added to this process's niceness. Pipes in ``seldom``
+    are read twice a second: for what trickles through them and is only looked at in the end.
 
     Raises ``Cancelled`` once ``cancel`` is set; ``ToolFailed`` with code ``tool_stalled`` (nothing moved for the
     configured time), ``tool_deadline`` (``deadline`` seconds are over), ``tool_output_too_large`` or ``tool_cpu_limit``;
     ``ToolError`` where the process could not be started as configured. Whatever a sink raises ends the run and is
     raised here. In every case no process of the run is left when this returns.
     """
-    running = _Running(tools, command, sinks, on_progress, nice, keep)
+    running = _Running(tools, command, sinks, on_progress, nice, keep, seldom)
     try:
         running.watch(cancel, deadline)
         return running.finish()
@@ -91,6 +95,7 @@ class _Running:
         on_progress: Callable[[Progress], None] | None,
         nice: int,
         keep: int,
+        seldom: Collection[int],
     ) -> None:
         self._config = tools.config
         self._started = self._moved = time.monotonic()
@@ -101,6 +106,9 @@ class _Running:
         self._on_progress = on_progress
         self._parser = ProgressParser()
         self._selector = selectors.DefaultSelector()
+        self._seldom: set[int] = set()
+        self._resting: list[selectors.SelectorKey] = []  # of those, the ones that were just read
+        self._rested = self._started
         readers: dict[int, Sink] = {}
         writers: list[int] = []
         try:
@@ -108,6 +116,8 @@ class _Running:
                 reader, writer = os.pipe()
                 readers[reader] = self._progress if target == PROGRESS_PIPE else self._counted(sinks[target])
                 writers.append(writer)
+                if target in seldom:
+                    self._seldom.add(reader)
                 _enlarge(reader)
             self._process = _start(tools, command, writers, nice)
         except BaseException:
@@ -132,11 +142,16 @@ class _Running:
                 data = os.read(key.fd, _READ)
                 if data:
                     key.data(data)
-                else:
+                if not data or key.fd in self._seldom:
                     self._selector.unregister(key.fd)
+                if data and key.fd in self._seldom:
+                    self._resting.append(key)
                 _check(cancel)
             _check(cancel)
             now = time.monotonic()
+            if now - self._rested > _SELDOM or not self._selector.get_map():
+                self._rested = now
+                self._look_again()
             if deadline is not None and now - self._started > deadline:
                 raise ToolFailed(f"A media tool needed more than {deadline:.0f} s.", code="tool_deadline")
             if now - self._moved > self._config.stall_seconds:
@@ -144,6 +159,11 @@ class _Running:
                     f"A media tool made no progress for {self._config.stall_seconds:.0f} s.",
                     code="tool_stalled",
                 )
+
+    def _look_again(self) -> None:
+        resting, self._resting = self._resting, []
+        for key in resting:
+            self._selector.register(key.fd, key.events, key.data)
 
     def finish(self) -> Finished:
         """Wait for the process, whose pipes are all closed."""

@@ -177,15 +177,18 @@ class RungWriter(TrackWriter):
         frames, self._first = self._next - self._first, self._next
         # Over the whole video.
         sequence = fragments[0].start // (self._grid.frame_ticks * self._grid.gop_frames) + 1
-        keyframes, offset = [], 0
-        for fragment in fragments:
+        keyframes: list[Keyframe] = []
+        pieces: list[bytes] = []
+        offset = 0
+        for position, fragment in enumerate(fragments):
             keyframes.append(Keyframe(offset, fragment.keyframe_length, fragment.duration))
-            offset += len(fragment.data)
+            pieces += (fragment.numbered(sequence + position), fragment.body)
+            offset += fragment.size
         self._announce(
             (self._first - frames) // self._grid.segment_frames + 1,
             fragments[0].start,
             frames * self._grid.frame_ticks,
-            b"".join(fragment.numbered(sequence + position) for position, fragment in enumerate(fragments)),
+            b"".join(pieces),
             frames,
             tuple(keyframes),
         )
@@ -224,7 +227,7 @@ class SoundWriter(TrackWriter):
                 len(self._segments) + 1,
                 held[0].start,
                 sum(fragment.duration for fragment in held),
-                b"".join(fragment.data for fragment in held),
+                b"".join(piece for fragment in held for piece in (fragment.head, fragment.body)),
                 sum(len(fragment.times) for fragment in held),
                 (),
             )

@@ -48,8 +48,9 @@ def test_a_fragment_tells_times_and_where_its_keyframe_ends() -> None:
     assert (third.start, third.duration, third.times) == (2000, 400, (2000,))
     assert first.starts_with_keyframe
     assert third.starts_with_keyframe
-    assert first.data[: first.keyframe_length].endswith(bytes(500))
-    assert first.data[first.keyframe_length :] == b"\1" * 30 + b"\2" * 20
+    data = first.head + first.body
+    assert data[: first.keyframe_length].endswith(bytes(500))
+    assert data[first.keyframe_length :] == b"\1" * 30 + b"\2" * 20
 
 
 def test_a_delay_makes_offsets_unsigned_and_an_edit_list_takes_it_back() -> None:
@@ -60,8 +61,9 @@ def test_a_delay_makes_offsets_unsigned_and_an_edit_list_takes_it_back() -> None
     for before, after in zip(read(PICTURES)[1], delayed, strict=True):
         assert after.times == before.times
         assert after.start == before.start
-        assert after.data[after.keyframe_length :] == before.data[before.keyframe_length :]
-    raw_first, raw = read(first.data + b"".join(item.data for item in delayed))
+        assert after.body == before.body
+        assert after.keyframe_length - before.keyframe_length == len(after.head) - len(before.head)
+    raw_first, raw = read(first.data + b"".join(item.head + item.body for item in delayed))
     assert raw_first == first
     assert (raw_first.media_time, [item.times for item in raw]) == (
         800,
@@ -80,7 +82,8 @@ def test_fragments_are_renumbered() -> None:
     _, (first, *_) = read(PICTURES)
     renumbered = first.numbered(77)
     assert int.from_bytes(renumbered[20:24]) == 77
-    assert renumbered[:20] + renumbered[24:] == first.data[:20] + first.data[24:]
+    assert renumbered[:20] + renumbered[24:] == first.head[:20] + first.head[24:]
+    assert first.size == len(renumbered + first.body)
 
 
 @given(

@@ -93,6 +93,25 @@ def test_a_large_output_arrives_whole_and_in_order(shell: Tools) -> None:
     assert printed.split() == [str(n) for n in range(60000)]
 
 
+def test_what_nobody_waits_for_is_read_now_and_then_and_whole(shell: Tools) -> None:
+    """A line per picture would otherwise wake the reader for each; it gets all of them, twice a second and at the end."""
+    pieces: list[bytes] = []
+    text = "i=0; while [ $i -lt 50 ]; do echo $i >&4; sleep 0.02; i=$((i+1)); done; printf last >&4"
+    finished = run(
+        shell, script(text, pipes=2), {FIRST_OUTPUT_PIPE: pieces.append}, seldom=(FIRST_OUTPUT_PIPE,)
+    )
+    assert b"".join(pieces).split() == [*(str(n).encode() for n in range(50)), b"last"]
+    assert len(pieces) <= 2 * finished.seconds + 2
+
+
+def test_more_than_a_pipe_holds_arrives_however_seldom_it_is_read(shell: Tools) -> None:
+    """The process waits for the reader, not for ever."""
+    received = bytearray()
+    text = "head -c 600000 /dev/zero >&4"
+    run(shell, script(text, pipes=2), {FIRST_OUTPUT_PIPE: received.extend}, seldom=(FIRST_OUTPUT_PIPE,))
+    assert len(received) == 600_000
+
+
 def test_nothing_of_our_environment_is_inherited(shell: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     """No credential can be read by a decoder that a file has taken over."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
