@@ -57,9 +57,9 @@ def stored(stage: Stage, prefix: str, track: Track, parts: list[list[Fragment]],
     digest = sha256(init.data).hexdigest()[:32]
     segments = []
     for number, part in enumerate(parts, 1):
-        data = b"".join(fragment.data for fragment in part)
+        data = b"".join(fragment.head + fragment.body for fragment in part)
         stage.outputs.put(keys.media_segment(prefix, track.name, number), data)
-        offsets = [sum(len(f.data) for f in part[:index]) for index in range(len(part))]
+        offsets = [sum(f.size for f in part[:index]) for index in range(len(part))]
         frames = tuple(
             Keyframe(offset, fragment.keyframe_length, fragment.duration)
             for offset, fragment in zip(offsets, part, strict=True)
