@@ -8,7 +8,7 @@ from penstock.catalog import segments
 from penstock.catalog.records import Task
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.processing.runs import StopReason
-from penstock.video.errors import StorageFull, ToolFailed
+from penstock.video.errors import MediaError, StorageFull, ToolFailed
 from penstock.video.lifecycle import VideoState
 from tests.simulation.scripted import Moment, Script, ScriptedMedia, breaking
 from tests.simulation.workshop import Room, Workshop, silence
@@ -199,3 +199,38 @@ def test_a_header_that_promised_too_much_costs_no_try(workshop: Workshop, room: 
     room.work()
     video = workshop.video(video_id)
     assert (video.state, video.truncated, video.duration_ms) == (VideoState.READY, True, 2400)
+
+
+def test_a_refusal_before_the_scan_is_not_final(workshop: Workshop, room: Room, media: ScriptedMedia) -> None:
+    """A first chunk cut by the header's word seems not to decode to its end: the scan knows that it only ends earlier."""
+
+    def begun(moment: Moment) -> None:
+        if moment.operation == "chunk":
+            media.begun = lambda _: None
+            raise MediaError("What decodes ends before the file does.", code="media_undecodable")
+
+    video_id = workshop.upload(Script("short", frames=60, header_frames=300, audio=0).to_bytes())
+    room.do(one(workshop, video_id, TaskKind.INSPECT))
+    media.begun = begun
+    room.do(one(workshop, video_id, TaskKind.TRANSCODE))
+    chunk = one(workshop, video_id, TaskKind.TRANSCODE)
+    assert (chunk.state, chunk.failures, chunk.error_code) == (TaskState.QUEUED, 0, "awaits_scan")
+    room.work()
+    assert workshop.video(video_id).state is VideoState.READY
+
+
+def test_a_refusal_that_the_scan_does_not_explain_is_final(workshop: Workshop, clip: bytes) -> None:
+    """Once the packets are known, pictures that do not decode fail the video with their code, at the first try."""
+
+    def begun(moment: Moment) -> None:
+        if moment.operation == "chunk":
+            raise MediaError("Nothing decodes.", code="media_undecodable")
+
+    video_id = workshop.upload(clip)
+    room = workshop.room(ScriptedMedia(begun=begun))
+    room.do(one(workshop, video_id, TaskKind.INSPECT))
+    room.do(one(workshop, video_id, TaskKind.TRANSCODE))
+    assert workshop.video(video_id).state is VideoState.PROCESSING
+    room.work()
+    video = workshop.video(video_id)
+    assert (video.state, video.error_code) == (VideoState.FAILED, "media_undecodable")

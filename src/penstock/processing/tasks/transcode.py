@@ -14,7 +14,7 @@ from penstock.processing.attempt import Attempt
 from penstock.processing.failures import AwaitsScan
 from penstock.processing.tasks import chunk_tasks
 from penstock.processing.tasks.storing import Storing, storing
-from penstock.video.errors import ToolFailed
+from penstock.video.errors import MediaError, ToolFailed
 from penstock.video.plan import Chunk, Plan
 
 
@@ -27,8 +27,8 @@ def run(attempt: Attempt) -> None:
     with storing(attempt) as store:
         try:
             _encode(attempt, plan, chunk, store)
-        except ToolFailed as error:
-            if early:  # the header may have lied about the length; the scan will know
+        except (MediaError, ToolFailed) as error:
+            if early:  # the header may have lied about the length, and nothing be wrong; the scan will know
                 raise AwaitsScan(error.detail) from error
             raise
         seconds = time.monotonic() - begun
