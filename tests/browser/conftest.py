@@ -10,10 +10,10 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from penstock.client import Client
 from scripts import servers
-from tests.cluster.conftest import platform, start
+from tests.cluster.conftest import start
 from tests.cluster.running import Platform
 
-__all__ = ["platform", "start"]
+__all__ = ["start"]
 
 _FLAGS = (
     "--no-sandbox",  # the tests may run as root, where Chromium's own sandbox refuses to
@@ -25,6 +25,23 @@ _FLAGS = (
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 )
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of orders that the shared platform's processes carry out when they come to a named point."""
+    return tmp_path_factory.mktemp("orders")
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, orders: Path) -> Iterator[Platform]:
+    """A running platform that the tests of a file share; three rungs, so that what takes time is playing."""
+    settings = {"PLAN_MAX_RUNG": "480", "FAULTS": str(orders)}
+    platform = Platform(tmp_path_factory.mktemp("platform") / "data", settings)
+    try:
+        yield platform.start()
+    finally:
+        platform.close()
 
 
 @pytest.fixture(scope="module")
