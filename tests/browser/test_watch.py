@@ -165,7 +165,8 @@ def test_playback_goes_on_over_expired_addresses_and_a_server_that_restarts(
     page.goto(f"{platform.url}/watch/{video_id}")
     until(page, "document.getElementById('video').readyState >= 2")
     platform.kill("web")
-    play(page, 4)  # the last half minute is fetched in the first seven seconds, when the first address has expired
+    # The player holds half a minute ahead: what it fetches ends after seven seconds, and the first address expires before.
+    play(page, 4)
     platform.wait_restarted("web", 2)
     until(page, "document.getElementById('video').ended", _LONG)
     seen = page.evaluate("seen")
