@@ -36,9 +36,9 @@ def media(first: int, count: int) -> list[str]:
 
 def walk() -> list[str]:
     """Real processes killed at every named point, alone and all at once; what repeats it if something did not hold."""
-    test = "tests/cluster/test_every_point.py"
-    failed = _pytest(test, {"WALK": "whole"}, shown=True)
-    return [f"WALK=whole {sys.executable} -m pytest {test}"] if failed else []
+    tests = ("tests/cluster/test_every_point.py", "tests/cluster/test_every_bucket_point.py")
+    failed = [test for test in tests if _pytest(test, {"WALK": "whole"}, shown=True)]
+    return [f"WALK=whole {sys.executable} -m pytest {test}" for test in failed]
 
 
 def membership(seed: int) -> list[str]:

@@ -35,6 +35,13 @@ class Point(StrEnum):
     OBJECT_STORED = "object.stored"
     RECORD_WRITTEN = "record.written"  # a transaction is about to commit
     RECORD_COMMITTED = "record.committed"
+    # A bucket's own steps of an upload.
+    BUCKET_BEGUN = "bucket.begun"  # there is a multipart upload that nothing names
+    BUCKET_SENT = "bucket.sent"  # a part is there, no mark counts it
+    BUCKET_TAILED = "bucket.tailed"  # so is a tail
+    BUCKET_DROPPED = "bucket.dropped"  # tails that were overtaken are gone
+    BUCKET_JOINING = "bucket.joining"  # all parts were checked and are still parts
+    BUCKET_JOINED = "bucket.joined"  # they are the object, and nobody heard the store say so
     # A claim.
     CLAIM_TAKING = "claim.taking"  # within the transaction
     CLAIM_TAKEN = "claim.taken"  # recorded; nothing runs

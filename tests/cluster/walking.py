@@ -129,25 +129,25 @@ class Walk:
 
     def ask(self, method: str, path: str, *expect: int, **request: Any) -> Any:
         """Asks again and again until there is an answer, whoever was killed meanwhile."""
-
-        def answer() -> httpx.Response | None:
-            if self.ended():
-                self.start_again()
-            try:
-                headers = {"authorization": f"Bearer {self._key}"}
-                got = httpx.request(method, self.platform.url + path, headers=headers, timeout=60, **request)
-            except httpx.TransportError:
-                return None
-            return None if got.status_code == 503 else got
-
-        got = eventually(answer, f"{method} {path} is answered")
+        got = eventually(lambda: self.try_once(method, path, **request), f"{method} {path} is answered")
         assert got.status_code in expect, (got.status_code, got.text)
         return got.json() if got.content else None
 
+    def try_once(self, method: str, path: str, **request: Any) -> httpx.Response | None:
+        """One request with the administrator's key; None where nobody could answer it just now."""
+        if self.ended():
+            self.start_again()
+        headers = {"authorization": f"Bearer {self._key}", **request.pop("headers", {})}
+        try:
+            got = httpx.request(method, self.platform.url + path, headers=headers, timeout=60, **request)
+        except httpx.TransportError:
+            return None
+        return None if got.status_code == 503 else got
+
     def upload(self, content: bytes | None = None) -> str:
         """The id of the video that was acknowledged: a session, its one part, its completion."""
-        if content is None:  # the same clip, and no duplicate: a box that says nothing
-            content = self._clip + struct.pack(">I4s", 24, b"free") + os.urandom(16)
+        if content is None:
+            content = self.another_clip()
         session = self.ask(
             "POST",
             "/api/uploads/initiate",
@@ -160,6 +160,10 @@ class Walk:
             "POST", "/api/uploads/complete", 200, json={"upload_id": session["upload_id"]}
         )["id"]
         return video_id
+
+    def another_clip(self, more: int = 16) -> bytes:
+        """The same clip, and no duplicate: a box of ``more`` bytes that says nothing."""
+        return self._clip + struct.pack(">I4s", 8 + more, b"free") + os.urandom(more)
 
     def await_state(self, video_id: str, state: str) -> None:
         """Until the video says so."""

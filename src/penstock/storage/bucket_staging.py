@@ -5,28 +5,31 @@ changes nothing. The mark names the multipart upload, counts its parts and holds
 another wrote over are noticed before anything becomes an object. It knows neither records nor whose uploads these are.
 """
 
-import hashlib
 import secrets
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from botocore.exceptions import ClientError
 
+from penstock import faults
+from penstock.faults import Point
 from penstock.storage.bucket_mark import Mark, chained, part_size
+from penstock.storage.bucket_writing import BucketPartWriter, Sends
 from penstock.storage.s3 import S3Store
 from penstock.storage.s3_access import Bucket, code_of, multipart_client, translated
-from penstock.storage.staging import Durable, Staged, StagedDiffers, StagingBusy
+from penstock.storage.staging import Staged, StagedDiffers, StagingBusy
 from penstock.storage.store import KeyMalformed, ObjectMissing, check_key, is_name
 from penstock.video import keys
-from penstock.video.errors import Cancelled, StorageUnavailable
+from penstock.video.errors import StorageUnavailable
 
 _log = structlog.get_logger(__name__)
 
+# Parts, of all uploads of this process, that are on their way: enough to fill any line, and their memory does not grow with
+# the number of uploads.
+_SENT_AT_ONCE = 4
 _NO_UPLOAD = frozenset({"NoSuchUpload", "404"})
 
 
@@ -46,6 +49,7 @@ class BucketStaging:
         self._store = store
         self._client = multipart_client(store.config)
         self._bucket = Bucket.of(store.config.url)
+        self._sends = Sends(_SENT_AT_ONCE)
 
     def create(self, name: str) -> None:
         """See the port: a bucket needs no place."""
@@ -61,7 +65,7 @@ class BucketStaging:
         offset: int,
         whole: bool = False,
         alone: bool = False,  # noqa: ARG002 - a bucket keeps nobody from writing
-    ) -> Iterator["BucketPartWriter"]:
+    ) -> Iterator[BucketPartWriter]:
         """See the port. Several may write at once; the record's compare-and-swap decides."""
         _checked(staged.name)
         mark = Mark(part=part_size(staged.most)) if whole else Mark.of(staged)
@@ -70,7 +74,7 @@ class BucketStaging:
         if mark.end:
             self._forget_tails(staged.name, before=mark.end)
         tail = self.tail(staged, mark)
-        with closing(BucketPartWriter(self, staged, mark, tail)) as writer:
+        with closing(BucketPartWriter(self, self._sends, staged.name, _key(staged), mark, tail)) as writer:
             yield writer
 
     @contextmanager
@@ -137,13 +141,15 @@ class BucketStaging:
         """Begins a multipart upload."""
         with translated("multipart"):
             upload_id: str = self._client.create_multipart_upload(**self._at(key))["UploadId"]
-            return upload_id
+        faults.reach(Point.BUCKET_BEGUN)
+        return upload_id
 
     def send(self, key: str, upload_id: str, number: int, data: bytes | bytearray) -> str:
         """Stores one part; its ETag."""
         with translated("multipart"), _ended_is_missing():
             answer = self._client.upload_part(**self._at(key, upload_id), PartNumber=number, Body=data)
-            return str(answer["ETag"]).strip('"')
+        faults.reach(Point.BUCKET_SENT)
+        return str(answer["ETag"]).strip('"')
 
     def listed(self, key: str, upload_id: str) -> list[PresentPart]:
         """The parts that the store has, in order."""
@@ -158,6 +164,7 @@ class BucketStaging:
     def finish(self, key: str, upload_id: str, parts: Sequence[PresentPart], size: int) -> None:
         """Makes the parts one object. An answer that was lost is settled by asking whether the object is there."""
         named = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+        faults.reach(Point.BUCKET_JOINING)
         try:
             with translated("multipart"), _ended_is_missing():
                 self._client.complete_multipart_upload(
@@ -167,6 +174,7 @@ class BucketStaging:
             if not self.is_there(key, size):
                 raise
             _log.info("multipart_settled", code=error.code)
+        faults.reach(Point.BUCKET_JOINED)
         if not self.is_there(key, size):
             raise StorageUnavailable("The object store has another size than it was sent.")
 
@@ -190,6 +198,7 @@ class BucketStaging:
         """Keeps the bytes that end at ``end``; the nonce that names them."""
         nonce = secrets.token_hex(8)  # whoever else writes up to the same byte keeps its own
         self._store.put(keys.staged_tail(name, end, nonce), data)
+        faults.reach(Point.BUCKET_TAILED)
         return nonce
 
     def tail(self, staged: Staged, mark: Mark) -> bytes:
@@ -220,6 +229,7 @@ class BucketStaging:
         self._store.delete(
             [info.key for info in self._store.list(keys.staging_prefix(name)) if info.key < bound]
         )
+        faults.reach(Point.BUCKET_DROPPED)
 
     def _unfinished(self, key: str) -> list[str]:
         return [upload_id for found, upload_id in self._multiparts(key) if found == key]
@@ -246,96 +256,6 @@ class BucketStaging:
     def _at(self, key: str, upload_id: str | None = None) -> dict[str, Any]:
         place = {"Bucket": self._bucket.name, "Key": self._bucket.prefix + check_key(key)}
         return place if upload_id is None else {**place, "UploadId": upload_id}
-
-
-class BucketPartWriter:
-    """Sends parts as they fill; one is on its way while the next fills, so memory is twice a part."""
-
-    def __init__(self, staging: BucketStaging, staged: Staged, mark: Mark, tail: bytes) -> None:
-        self._staging = staging
-        self._name = staged.name
-        self._key = _key(staged)
-        self._mark = mark
-        self._kept = mark  # the last that is durable
-        self._overtaken: Mark | None = None  # the one before; recorded is this or the last
-        self._buffer = bytearray(tail)
-        self._digest = hashlib.sha256()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="part")
-        self._sending: Future[str] | None = None
-        self._use = threading.Lock()
-        self._closed = False
-        self.size = 0
-
-    def write(self, data: bytes | bytearray) -> None:
-        """See the port."""
-        with self._open_still():
-            self._digest.update(data)
-            self._buffer += data
-            self.size += len(data)
-            while len(self._buffer) >= self._mark.part:
-                self._settle()
-                self._begin(self._full())
-
-    def sync(self) -> Durable:
-        """See the port. Called again, it takes the mark before for recorded and drops the tail before that."""
-        with self._open_still():
-            self._settle()
-            end = self._mark.count * self._mark.part + len(self._buffer)
-            if end != self._kept.end:
-                self._keep(end)
-            return Durable(self.size, self._digest.hexdigest(), self._kept.text())
-
-    def _keep(self, end: int) -> None:
-        mark = replace(self._mark, rest=0, nonce="")
-        if self._buffer:
-            nonce = self._staging.put_tail(self._name, end, bytes(self._buffer))
-            mark = replace(mark, rest=len(self._buffer), nonce=nonce)
-        if self._overtaken is not None:
-            self._staging.drop_tail(self._name, self._overtaken)
-        self._overtaken, self._kept = self._kept, mark
-
-    def close(self) -> None:
-        """See the port."""
-        with self._use:
-            self._closed = True
-        self._thread.shutdown(wait=True, cancel_futures=True)
-        self._buffer.clear()
-
-    def _full(self) -> bytes | bytearray:
-        """One part, taken from the buffer; nothing is copied where it is just that."""
-        part = self._mark.part
-        if len(self._buffer) == part:
-            full, self._buffer = self._buffer, bytearray()
-            return full
-        with memoryview(self._buffer) as filled:
-            taken = bytes(filled[:part])
-        del self._buffer[:part]
-        return taken
-
-    def _begin(self, part: bytes | bytearray) -> None:
-        if self._mark.id is None:
-            self._mark = replace(self._mark, id=self._staging.begin(self._key))
-        assert self._mark.id is not None
-        self._sending = self._thread.submit(
-            self._staging.send, self._key, self._mark.id, self._mark.count + 1, part
-        )
-
-    def _settle(self) -> None:
-        """Waits for the part that is on its way. Where that failed its bytes are lost, so nothing may follow them."""
-        if self._sending is not None:
-            sending, self._sending = self._sending, None
-            try:
-                self._mark = self._mark.grown(sending.result())
-            except BaseException:
-                self._closed = True
-                raise
-
-    @contextmanager
-    def _open_still(self) -> Iterator[None]:
-        with self._use:
-            if self._closed:
-                raise Cancelled("The transfer has ended.", code="transfer_ended")
-            yield
 
 
 class SealedParts:
