@@ -1,6 +1,6 @@
 """Accounts and their API keys. Passwords and keys arrive hashed: this room never sees a secret."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, func, select
 
@@ -95,13 +95,39 @@ def set_password(tx: Connection, account_id: str, password_hash: str | None) -> 
 
 
 def set_role(tx: Connection, account_id: str, role: Role) -> None:
-    """Changes what the account may do."""
+    """Changes what the account may do. Raises :class:`Conflict` where it is the last administrator and would be none."""
+    if role is not Role.ADMIN:
+        _require_another_administrator(tx, account_id)
     _change(tx, account_id, role=role)
 
 
 def disable(tx: Connection, account_id: str) -> None:
-    """The account may no longer sign in, nor its keys."""
-    _change(tx, account_id, disabled_at=now_ms())
+    """The account may no longer sign in, nor its keys. Raises :class:`Conflict` where it is the last administrator."""
+    _require_another_administrator(tx, account_id)
+    _change(tx, account_id, disabled_at=func.coalesce(schema.accounts.c.disabled_at, now_ms()))
+
+
+def enable(tx: Connection, account_id: str) -> None:
+    """Undoes :func:`disable`: its keys that were not revoked open again."""
+    _change(tx, account_id, disabled_at=None)
+
+
+def set_limits(tx: Connection, account_id: str, limits: Mapping[str, int | None]) -> None:
+    """Sets limits of the account's own by the names of :class:`Account`; None: the settings' hold. Others stay as they are."""
+    known = {"upload_size", "open_uploads", "uploads_per_minute", "stored_bytes"}
+    if not limits or not limits.keys() <= known:
+        raise ValueError(f"not limits: {sorted(limits.keys() - known)}")
+    _change(tx, account_id, **limits)
+
+
+def _require_another_administrator(tx: Connection, account_id: str) -> None:
+    table = schema.accounts
+    in_force = (table.c.role == Role.ADMIN, table.c.disabled_at.is_(None))
+    rows = tx.execute(select(table.c.id).where(*in_force).order_by(table.c.id).with_for_update())
+    if [row.id for row in rows] == [account_id]:
+        raise Conflict(
+            "This is the last administrator; make another account one first.", code="last_administrator"
+        )
 
 
 def _change(tx: Connection, account_id: str, **values: object) -> None:

@@ -26,7 +26,7 @@ def load(record: type[R], row: Row[Any]) -> R:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who owns videos."""
+    """Somebody who owns videos. A limit of its own uploads is None where the settings' holds."""
 
     id: str
     login: str
@@ -35,6 +35,10 @@ class Account:
     password_hash: str | None
     served: float
     served_at: int
+    upload_size: int | None
+    open_uploads: int | None
+    uploads_per_minute: int | None
+    stored_bytes: int | None
     disabled_at: int | None
     created_at: int
 

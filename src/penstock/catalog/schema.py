@@ -65,6 +65,10 @@ accounts = Table(
         "served", Double, nullable=False, server_default="0"
     ),  # seconds of work done for it, decayed to served_at
     Column("served_at", _MS, nullable=False, server_default="0"),
+    Column("upload_size", BigInteger),  # what of it is set holds for this account in place of the settings
+    Column("open_uploads", Integer),
+    Column("uploads_per_minute", Integer),
+    Column("stored_bytes", BigInteger),
     Column("disabled_at", _MS),
     Column("created_at", _MS, nullable=False),
 )

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli import (
+    accounts,
     cluster,
     configuration,
     doctor,
@@ -43,6 +44,7 @@ for group in (
     verify,
     fsck,
     doctor,
+    accounts,
     cluster,
     members,
     signing,

@@ -41,7 +41,7 @@ def fsck(
     from penstock.wiring.parts import Parts
 
     settings = Settings.load()
-    _require_records(settings)
+    require_records(settings)
     found: list[Finding] = []
     with closing(Parts(settings)) as parts:
         audit = _audit(parts, deep=deep, repair=repair)
@@ -71,7 +71,7 @@ def _audit(parts: "Parts", *, deep: bool, repair: bool) -> "Audit":
     )
 
 
-def _require_records(settings: "Settings") -> None:
+def require_records(settings: "Settings") -> None:
     """Opening a SQLite file makes it: a wrong folder must not look like an empty instance."""
     from pathlib import Path
 

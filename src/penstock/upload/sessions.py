@@ -99,7 +99,9 @@ class Sessions:
         """
         authorize(principal, Action.UPLOAD)
         assert principal.account_id is not None
-        self.admission.check(principal.account_id, new.size)
+        with self._catalog.read() as tx:
+            limits = self.admission.limits(tx, principal.account_id)
+        self.admission.check(limits, new.size)
         place = self._place(new)  # before the record: an open session always has a place for its bytes
         faults.reach(Point.UPLOAD_STAGED)
         try:
@@ -132,6 +134,11 @@ class Sessions:
         """The session, for who has its address. Raises ``upload_not_found``."""
         with self._catalog.read() as tx:
             return _get(tx, upload_id)
+
+    def most(self, upload: Upload) -> int:
+        """Bytes that it may have, where it did not say how many it has."""
+        with self._catalog.read() as tx:
+            return self.admission.limits(tx, upload.owner_id).upload_size
 
     def parts(self, upload: Upload) -> tuple[PartMap, list[UploadPart]]:
         """How an open session divides, and what of it is durable. Raises :class:`Gone` or :class:`Conflict` once ended."""
@@ -186,7 +193,7 @@ class Sessions:
     def receiving_whole(self, upload: Upload) -> Iterator[Transfer]:
         """The right to write an upload that comes in the request that opened it."""
         with self._writing(upload, 0, whole=True) as writer:
-            yield Transfer(upload, Part(1, 0, upload.size or self._config.max_size), writer)
+            yield Transfer(upload, Part(1, 0, upload.size or self.most(upload)), writer)
 
     def keep_alive(self, transfer: Transfer) -> None:
         """A running transfer's sign of life. Raises :class:`Gone` where its session was ended meanwhile."""

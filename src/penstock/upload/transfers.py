@@ -17,6 +17,7 @@ from penstock.access.principals import Principal
 from penstock.catalog.records import Upload, UploadPart
 from penstock.catalog.words import Transport
 from penstock.upload import receiving
+from penstock.upload.admission import excess
 from penstock.upload.config import UploadConfig
 from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of
 from penstock.upload.receiving import SizeWrong
@@ -76,7 +77,7 @@ class Transfers:
                     transfer.writer,
                     limit=transfer.part.size,
                     begins=True,
-                    excess=self._sessions.admission.excess(),
+                    excess=excess(transfer.part.size),
                     transport=upload.transport,
                     alive=self._signs_of_life(transfer),
                 )

@@ -1,6 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from penstock.catalog import Catalog, accounts, clock, garbage
+from penstock.catalog.records import Account
 from penstock.catalog.words import Role
 from penstock.video.errors import Conflict, InvalidRequest, NotFound
 from penstock.video.identity import new_id
@@ -39,11 +42,14 @@ def test_logins_are_unique_whatever_their_case(catalog: Catalog) -> None:
 
 
 def test_an_account_can_be_changed(catalog: Catalog) -> None:
-    """Password, role and access; an unknown account is not found."""
+    """Password, role, limits and access; an unknown account is not found."""
     ann, ben = scenes.owner(catalog, "ann"), scenes.owner(catalog, "ben")
     with catalog.write() as tx:
         accounts.set_password(tx, ann.id, "hash")
         accounts.set_role(tx, ann.id, Role.ADMIN)
+        accounts.set_role(tx, ben.id, Role.ADMIN)
+        accounts.set_limits(tx, ann.id, {"stored_bytes": 2**40, "open_uploads": 3})
+        accounts.set_limits(tx, ann.id, {"open_uploads": None})
         accounts.disable(tx, ann.id)
         after = accounts.get(tx, ann.id)
         assert [account.id for account in accounts.listing(tx)] == [ann.id, ben.id]
@@ -52,6 +58,34 @@ def test_an_account_can_be_changed(catalog: Catalog) -> None:
             accounts.set_role(tx, new_id(), Role.USER)
     assert (after.password_hash, after.role) == ("hash", Role.ADMIN)
     assert after.disabled_at is not None
+    limits = after.upload_size, after.open_uploads, after.uploads_per_minute, after.stored_bytes
+    assert limits == (None, None, None, 2**40)
+
+
+def test_an_administrator_remains(catalog: Catalog) -> None:
+    """Two that disable each other at once leave one of them; the last is refused to become none."""
+    ann, ben = scenes.owner(catalog, "ann"), scenes.owner(catalog, "ben")
+    with catalog.write() as tx:
+        for account in (ann, ben):
+            accounts.set_role(tx, account.id, Role.ADMIN)
+
+    def disable(account: Account) -> str | None:
+        try:
+            with catalog.write() as tx:
+                accounts.disable(tx, account.id)
+        except Conflict as error:
+            return error.code
+        return None
+
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(disable, (ann, ben))) == {None, "last_administrator"}
+    with catalog.write() as tx:
+        (last,) = [each for each in accounts.listing(tx) if each.disabled_at is None]
+        with pytest.raises(Conflict):
+            accounts.set_role(tx, last.id, Role.USER)
+        accounts.enable(tx, ann.id)
+        accounts.enable(tx, ben.id)
+        accounts.set_role(tx, last.id, Role.USER)
 
 
 def test_a_key_is_found_by_its_digest_while_it_is_in_force(catalog: Catalog) -> None:

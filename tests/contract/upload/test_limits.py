@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from penstock.catalog import schema, uploads, videos
+from penstock.catalog import accounts, schema, uploads, videos
 from penstock.storage.local import LocalStore
 from penstock.video.lifecycle import VideoState
 from tests.contract.upload.conftest import MIB, Instance, content, refused
@@ -108,6 +108,77 @@ def test_the_pace_of_beginnings_is_limited(instance: Instance) -> None:
     assert 1 <= int(answer.headers["retry-after"]) <= 61
     client.headers.update(instance.headers("stan"))
     assert begin(client, "tus", 10).status_code == 201
+
+
+def own_limits(instance: Instance, name: str, **limits: int | None) -> None:
+    """Limits of this account's own."""
+    with instance.catalog.write() as tx:
+        accounts.set_limits(tx, instance.accounts[name], limits)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_account_s_own_limits_hold_in_place_of_the_settings(instance: Instance, way: str) -> None:
+    """From the next request on: narrower ones and wider ones, for this account alone, until they are taken back."""
+    client = instance.start(account_bytes=2 * MIB, open_per_account=2)
+    own_limits(instance, "olga", stored_bytes=4 * MIB, upload_size=3 * MIB)
+    refused(begin(client, way, 3 * MIB + 1), 413, "upload_too_large")
+    first = begin(client, way, 3 * MIB)
+    assert first.status_code == 201
+    refused(begin(client, way, MIB + 1, seed=2), 413, "quota_exceeded")
+    own_limits(instance, "olga", stored_bytes=None)
+    refused(begin(client, way, 1, seed=3), 413, "quota_exceeded")
+    own_limits(instance, "olga", stored_bytes=8 * MIB, open_uploads=4)
+    for seed in range(3):
+        assert begin(client, "put", MIB, seed).status_code == 201
+    client.headers.update(instance.headers("stan"))
+    refused(begin(client, way, 2 * MIB + 1, seed=4), 413, "quota_exceeded")
+    assert begin(client, way, 2 * MIB, seed=4).status_code == 201
+
+
+def test_an_account_s_own_pace_and_number(instance: Instance) -> None:
+    """How many it may begin within a minute and have open at once."""
+    client = instance.start(opened_per_minute=1, open_per_account=1)
+    own_limits(instance, "olga", uploads_per_minute=4, open_uploads=2)
+    for _ in range(2):
+        assert begin(client, "tus", 10).status_code == 201
+    refused(begin(client, "tus", 10), 429, "too_many_uploads")
+    own_limits(instance, "olga", open_uploads=None)
+    refused(begin(client, "tus", 10), 429, "too_many_uploads")
+    refused(begin(client, "tus", 10), 429, "upload_rate_exceeded")
+    client.headers.update(instance.headers("stan"))
+    assert begin(client, "tus", 10).status_code == 201
+    refused(begin(client, "tus", 10), 429, "upload_rate_exceeded")
+
+
+@pytest.mark.parametrize("way", ["one request", "a form", "tus"])
+def test_an_upload_of_unknown_size_keeps_to_the_account_s_own(instance: Instance, way: str) -> None:
+    """It is refused as soon as more has come than the account may send, or says that it will."""
+    client = instance.start()
+    own_limits(instance, "olga", upload_size=MIB)
+    too_many = content(MIB + 1)
+    if way == "tus":
+        url = opened(client, None)
+        assert send(client, url, 0, too_many[:1000]).status_code == 204
+        refused(send(client, url, 1000, too_many[1000:]), 413, "upload_too_large")
+        refused(send(client, url, 1000, b"", **{"upload-length": str(MIB + 1)}), 413, "upload_too_large")
+        assert stands(client, url) == 1000
+        answer = send(client, url, 1000, too_many[1000:MIB], **{"upload-length": str(MIB)})
+        assert answer.status_code == 204
+        return
+    if way == "a form":
+        answer = client.post("/api/uploads", files={"file": ("clip.mp4", too_many, "video/mp4")})
+    else:
+        answer = client.post("/api/uploads", params=NAME, content=iter([too_many[:MIB], too_many[MIB:]]))
+    refused(answer, 413, "upload_too_large")
+    instance.assert_nothing_uploaded()
+
+
+def test_no_account_s_own_limit_passes_the_setting_of_size(instance: Instance) -> None:
+    """What is told to every client is true of every account."""
+    client = instance.start(max_size=MIB)
+    own_limits(instance, "olga", upload_size=2 * MIB)
+    for way in WAYS:
+        refused(begin(client, way, MIB + 1), 413, "upload_too_large")
 
 
 def test_uploads_at_once_do_not_fill_the_disk_together(

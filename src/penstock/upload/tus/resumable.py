@@ -91,7 +91,8 @@ class Resumable:
         Raises :class:`OffsetDiffers`, ``wrong_size``, ``storage_full`` and what the protocol refuses.
         """
         standing = self.standing(writing.upload)
-        room = protocol.check_offset(asked, standing, announced, max_size=self._config.max_size)
+        most = self._sessions.most(writing.upload)
+        room = protocol.check_offset(asked, standing, announced, max_size=most)
         length = protocol.settle_length(asked, standing)
         self._sessions.admission.check_room(announced or 0)
         if length is not None and writing.upload.size is None:
