@@ -45,7 +45,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An operation has begun: ``inspect``, ``scan``, ``chunk``, ``audio``, ``poster`` or ``captions``."""
+    """An operation has begun: ``trial``, ``inspect``, ``scan``, ``chunk``, ``audio``, ``poster`` or ``captions``."""
 
     operation: str
     cancel: Event
@@ -84,6 +84,10 @@ class ScriptedMedia(Media):
         self.encoded: list[
             tuple[str, int]
         ] = []  # (source, chunk index) of every run that was brought to its end
+
+    def trial(self) -> None:
+        """They start, unless the script has it otherwise."""
+        self.begun(Moment("trial", Event()))
 
     def inspect(self, source: Path, *, cancel: Event) -> SourceMedia:
         """The facts, as the header claims them."""

@@ -30,6 +30,7 @@ from penstock.processing.runs import Run, Runs
 from penstock.processing.scratch import Scratch
 from penstock.processing.service import ProcessingService
 from penstock.processing.slots import Lane
+from penstock.processing.tooling import Tooling
 from penstock.processing.worker import Worker
 from penstock.storage.disk_cache import DiskCache
 from penstock.storage.local import LocalStore
@@ -165,7 +166,9 @@ class Room:
         self.lease = Lease(
             catalog, config, self.runs, slot=slot, fingerprint=media.fingerprint, version="test"
         )
-        self.worker = Worker(self.parts, self.runs, Scratch(config.scratch_folder, slot))
+        self.worker = Worker(
+            self.parts, self.runs, Scratch(config.scratch_folder, slot), Tooling(media.trial)
+        )
         self.reaper = Reaper(catalog, self.publisher, self.policy, announce=lambda: None)
         self.collector = Collector(catalog, config, sources=workshop.sources, outputs=outputs, staging=None)
 

@@ -175,7 +175,9 @@ def fail(
     who = f"worker:{worker_id}"
     if permanent or failures >= policy.max_failures:
         return _bury(tx, task, who=who, code=code, message=message, failures=failures)
-    delay = policy.delay_ms(max(failures, 1)) if delay_ms is None else delay_ms
+    # What does not count waits longer each time all the same, or an outage of minutes would use up all patience.
+    waits = failures if counted else task.attempt
+    delay = policy.delay_ms(max(waits, 1)) if delay_ms is None else delay_ms
     _update(
         tx,
         task,

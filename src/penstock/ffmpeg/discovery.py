@@ -55,6 +55,12 @@ def discover(config: FfmpegConfig) -> Tools:
     return replace(tools, version=version, fingerprint=_fingerprint(about), decodable=_decodable(tools))
 
 
+def check(tools: Tools) -> None:
+    """Starts each of the tools, as tasks do, and asks its name. Raises ``ToolError`` or ``ToolFailed`` where one does not run."""
+    _ask(tools, commands.about("version"))
+    _ask(tools, commands.about("version", program="ffprobe"))
+
+
 def _choose(name: str, setting: Path | None, package: str, pattern: str) -> Path:
     """The setting, else the bundled program, else the one on the search path."""
     if setting is not None:

@@ -98,6 +98,7 @@ class _Running:
         seldom: Collection[int],
     ) -> None:
         self._config = tools.config
+        self._in_bubblewrap = tools.isolation is Isolation.BUBBLEWRAP
         self._started = self._moved = time.monotonic()
         self._written = 0
         self._messages = b""
@@ -174,7 +175,9 @@ class _Running:
                 "A media tool closed its outputs and did not end.", code="tool_stalled"
             ) from None
         messages = self._messages.decode("utf-8", "replace")
-        if status == launch.REFUSED:
+        if status == launch.REFUSED or (
+            self._in_bubblewrap and status == 1 and messages.startswith("bwrap: ")
+        ):
             raise ToolError(f"A media process could not be started: {messages.strip()[-500:]}")
         if status in {
             -signal.SIGXCPU,
@@ -248,14 +251,17 @@ def _start(tools: Tools, command: Command, pipes: list[int], nice: int) -> subpr
     )
     program = tools.ffmpeg if command.program == "ffmpeg" else tools.ffprobe
     isolated = sandbox.wrap(tools.isolation, tools.bubblewrap, program, command.arguments, command.reads)
-    return subprocess.Popen(  # noqa: S603 - written by commands.py from validated values; no shell
-        [sys.executable, "-I", "-S", _LAUNCHER, options, *isolated],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        pass_fds=pipes,
-        env=_ENVIRONMENT,
-        cwd="/",
-        start_new_session=True,  # its own group, so that one signal reaches all of it and none of ours
-    )
+    try:
+        return subprocess.Popen(  # noqa: S603 - written by commands.py from validated values; no shell
+            [sys.executable, "-I", "-S", _LAUNCHER, options, *isolated],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=pipes,
+            env=_ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,  # its own group, so that one signal reaches all of it and none of ours
+        )
+    except OSError as error:  # no process or memory to be had, or the interpreter was replaced under our feet
+        raise ToolError(f"A media process could not be started: {error}") from error

@@ -54,11 +54,12 @@ def judge(error: Exception, *, attempt: int) -> Verdict:
             counted=True,
         )
     awaits_scan = isinstance(error, AwaitsScan)
-    surroundings = isinstance(error, StorageFull | StorageUnavailable | CatalogUnavailable | ToolError)
+    surroundings = isinstance(error, StorageFull | StorageUnavailable | CatalogUnavailable)
     return Verdict(
         code=error.code,
         message=error.detail,
-        # A conflict is a race with another process: what it did is seen at the next attempt.
+        # A conflict is a race with another process: what it did is seen at the next attempt. Tools that can be started but not
+        # by this task may be by the next attempt.
         permanent=isinstance(error, PermanentError) and not isinstance(error, Conflict | ToolError),
         counted=not (surroundings or awaits_scan) or attempt >= _PATIENCE,
         awaits_scan=awaits_scan,

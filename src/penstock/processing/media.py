@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
 
-from penstock.ffmpeg import encode, images
+from penstock.ffmpeg import discovery, encode, images
 from penstock.ffmpeg import inspect as looking
 from penstock.ffmpeg.outputs import ChunkOutput, EncodedInit, EncodedSegment, EncodedTrack, MadeFile
 from penstock.ffmpeg.tools import Tools
@@ -22,6 +22,10 @@ class Media:
     def __init__(self, tools: Tools) -> None:
         self.fingerprint = tools.fingerprint
         self._tools = tools
+
+    def trial(self) -> None:
+        """See ``ffmpeg.discovery.check``. Bounded by its own deadline."""
+        discovery.check(self._tools)
 
     def inspect(self, source: Path, *, cancel: Event) -> SourceMedia:
         """See ``ffmpeg.inspect.inspect``."""

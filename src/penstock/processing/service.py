@@ -30,6 +30,7 @@ from penstock.processing.reaper import Reaper
 from penstock.processing.room import Room
 from penstock.processing.runs import Runs, StopReason
 from penstock.processing.scratch import Scratch
+from penstock.processing.tooling import Tooling
 from penstock.processing.worker import Worker
 from penstock.storage.disk_cache import DiskCache
 from penstock.storage.staging import Staging
@@ -90,14 +91,16 @@ class ProcessingService:
             fingerprint=media.fingerprint,
             version=version,
         )
+        tooling = Tooling(media.trial)
         self._room = Room(scratch, outputs, config.disk_reserve)
         self._dispatch = LocalDispatch(
             catalog,
             config,
             runs=self.runs,
             lease=self._lease,
-            worker=Worker(parts, self.runs, scratch),
+            worker=Worker(parts, self.runs, scratch, tooling),
             room=self._room,
+            tooling=tooling,
             listener=self._listener,
             policy=policy,
             fingerprint=media.fingerprint,
@@ -123,7 +126,12 @@ class ProcessingService:
             config.host,
             config.port or 0,
             constants={"service": "processing", "version": version, "node": config.node},
-            checks={"catalog": catalog.ping, "outputs": self._probe(outputs), "disk": self._room.check},
+            checks={
+                "catalog": catalog.ping,
+                "outputs": self._probe(outputs),
+                "disk": self._room.check,
+                "tools": tooling.check,
+            },
             facts=self._facts,
         )
 

@@ -25,7 +25,8 @@ from penstock.processing.failures import Verdict
 from penstock.processing.runs import Run, Runs, StopReason
 from penstock.processing.scratch import Scratch
 from penstock.processing.tasks import audio, beside, inspect, publish, scan, transcode
-from penstock.video.errors import PenstockError, StaleClaim, TransientError
+from penstock.processing.tooling import Tooling
+from penstock.video.errors import PenstockError, StaleClaim, ToolError, TransientError
 
 _log = structlog.get_logger()
 _tracer = trace.get_tracer("penstock.processing")
@@ -47,10 +48,11 @@ _AGAIN = 1.0  # seconds between two tries to record an outcome while the databas
 class Worker:
     """Executes runs. A run's place is free again, and everybody told, when its outcome is recorded."""
 
-    def __init__(self, parts: Parts, runs: Runs, scratch: Scratch) -> None:
+    def __init__(self, parts: Parts, runs: Runs, scratch: Scratch, tooling: Tooling) -> None:
         self._parts = parts
         self._runs = runs
         self._scratch = scratch
+        self._tooling = tooling
         self._policy = failures.retry_policy(parts.config)
 
     def start(self, run: Run) -> None:
@@ -102,6 +104,8 @@ class Worker:
             return "taken_over"
         except Exception as error:  # noqa: BLE001 - whatever it is, the claim must not stay behind
             if run.stopped is None:
+                if isinstance(error, ToolError) and self._tooling.is_to_blame():
+                    return self._release(run)  # to whoever has tools that work
                 return self._fail(run, error)
         else:
             return "done"

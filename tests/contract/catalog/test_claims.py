@@ -314,6 +314,19 @@ def test_a_cause_outside_the_task_spends_no_budget(catalog: Catalog) -> None:
     assert (task.state, task.failures, task.attempt) == (TaskState.QUEUED, 0, 8)
 
 
+def test_a_cause_outside_the_task_is_waited_for_ever_longer(catalog: Catalog) -> None:
+    """Or an outage of two minutes would use up the patience of every task that it touches."""
+    scene = scenes.encoding(catalog)
+    waits = []
+    for _ in range(4):
+        claimed = scenes.take(catalog, scene.chunks[0].id, scene.worker)
+        fail(catalog, claimed, counted=False)
+        with catalog.write() as tx:
+            waits.append(events.listing(tx, scene.video.id)[-1].data["again_in_ms"])
+            tasks.hasten(tx, claimed.generation_id, claimed.kind, claimed.index)
+    assert waits == [2_000, 4_000, 8_000, 16_000]
+
+
 def test_a_task_that_costs_workers_runs_alone_and_then_dies(catalog: Catalog) -> None:
     """After three lost workers a task runs alone, so that no neighbour dies with it; after five it is dead."""
     scene = scenes.encoding(catalog)

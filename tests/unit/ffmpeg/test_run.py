@@ -219,9 +219,26 @@ def test_complaints_are_kept_from_the_end_and_bounded(shell: Tools) -> None:
 
 
 def test_a_program_that_cannot_be_started_is_an_operators_matter(shell: Tools) -> None:
-    """Not a fault of the source, and not to be retried."""
+    """Not a fault of the source."""
     with pytest.raises(ToolError):
         run(replace(shell, ffmpeg=Path("/nonexistent/ffmpeg")), script("true"), {})
+
+
+@pytest.mark.needs_bubblewrap
+def test_a_sandbox_that_cannot_be_built_is_an_operators_matter(shell: Tools) -> None:
+    """Bubblewrap ends with the status of a tool that failed; its words tell."""
+    gone = replace(shell, ffmpeg=Path("/nonexistent/ffmpeg"), isolation=Isolation.BUBBLEWRAP)
+    with pytest.raises(ToolError):
+        run(gone, script("true"), {})
+
+
+def test_a_machine_without_room_for_a_process_is_an_operators_matter(
+    shell: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the system says of it is no defect of this program."""
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(ToolError):
+        run(shell, script("true"), {})
 
 
 def test_runs_leave_no_descriptor_behind(shell: Tools) -> None:

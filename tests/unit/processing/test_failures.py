@@ -8,7 +8,6 @@ from penstock.video.errors import (
     MediaError,
     StorageFull,
     StorageUnavailable,
-    ToolError,
     ToolFailed,
 )
 
@@ -25,7 +24,7 @@ def test_a_failed_run_is_tried_again_and_counts() -> None:
     assert (verdict.permanent, verdict.counted) == (False, True)
 
 
-@pytest.mark.parametrize("error", [StorageFull, StorageUnavailable, CatalogUnavailable, ToolError])
+@pytest.mark.parametrize("error", [StorageFull, StorageUnavailable, CatalogUnavailable])
 def test_faults_of_the_surroundings_do_not_count(error: type[StorageFull]) -> None:
     """An outage of an hour fails no video; one that never ends does at last."""
     assert not failures.judge(error("Gone."), attempt=1).counted

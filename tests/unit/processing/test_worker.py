@@ -8,7 +8,7 @@ from penstock.catalog import segments
 from penstock.catalog.records import Task
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.processing.runs import StopReason
-from penstock.video.errors import MediaError, StorageFull, ToolFailed
+from penstock.video.errors import MediaError, StorageFull, ToolError, ToolFailed
 from penstock.video.lifecycle import VideoState
 from tests.simulation.scripted import Moment, Script, ScriptedMedia, breaking
 from tests.simulation.workshop import Room, Workshop, silence
@@ -234,3 +234,30 @@ def test_a_refusal_that_the_scan_does_not_explain_is_final(workshop: Workshop, c
     room.work()
     video = workshop.video(video_id)
     assert (video.state, video.error_code) == (VideoState.FAILED, "media_undecodable")
+
+
+def test_tools_that_cannot_be_started_cost_no_try(workshop: Workshop, clip: bytes) -> None:
+    """It is the machine's fault: the claim goes back at once, for another machine, and no failure is recorded."""
+
+    def begun(_: Moment) -> None:
+        raise ToolError("A media process could not be started: No such file or directory")
+
+    video_id = workshop.upload(clip)
+    assert workshop.room(ScriptedMedia(begun=begun)).do(one(workshop, video_id, TaskKind.INSPECT))
+    task = one(workshop, video_id, TaskKind.INSPECT)
+    assert (task.state, task.failures, task.error_code, task.not_before) == (TaskState.QUEUED, 0, None, 0)
+    workshop.room(ScriptedMedia(), slot=1).work()
+    assert workshop.video(video_id).state is VideoState.READY
+
+
+def test_a_task_that_no_tool_starts_for_is_dead_at_last(workshop: Workshop, clip: bytes) -> None:
+    """The tools run, but not for this one: that counts, or one video would hold up the machine for ever."""
+
+    def begun(moment: Moment) -> None:
+        if moment.operation == "inspect":
+            raise ToolError("A media process could not be started: Argument list too long")
+
+    video_id = workshop.upload(clip)
+    workshop.room(ScriptedMedia(begun=begun)).work()
+    video = workshop.video(video_id)
+    assert (video.state, video.error_code) == (VideoState.FAILED, "tool_unusable")

@@ -21,12 +21,13 @@ from penstock.processing.lease import Lease
 from penstock.processing.relay import Candidate
 from penstock.processing.room import Room
 from penstock.processing.runs import Run, Runs
+from penstock.processing.tooling import Tooling
 from penstock.processing.worker import Worker
 from penstock.video.errors import Conflict, PenstockError
 
 _log = structlog.get_logger()
 
-_PAUSED = 2.0  # seconds between two looks while the disk is too full to work
+_PAUSED = 2.0  # seconds between two looks while the disk is too full to work, or no tool can be started
 
 
 class LocalDispatch:
@@ -41,6 +42,7 @@ class LocalDispatch:
         lease: Lease,
         worker: Worker,
         room: Room,
+        tooling: Tooling,
         listener: Listener,
         policy: RetryPolicy,
         fingerprint: str,
@@ -51,6 +53,7 @@ class LocalDispatch:
         self._lease = lease
         self._worker = worker
         self._room = room
+        self._tooling = tooling
         self._listener = listener
         self._policy = policy
         self._fingerprint = fingerprint
@@ -71,7 +74,7 @@ class LocalDispatch:
 
     def fill(self) -> float:
         """Fills the free places. Returns the seconds until another look makes sense without a ring."""
-        if not self._room.is_there():
+        if not self._room.is_there() or not self._tooling.is_usable():
             return _PAUSED
         due: int | None = None
         while not self._ending.is_set():

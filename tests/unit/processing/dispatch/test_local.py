@@ -7,6 +7,7 @@ import pytest
 from penstock.catalog import generations
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.storage.local import LocalStore
+from penstock.video.errors import ToolError
 from penstock.video.lifecycle import VideoState
 from tests.simulation.scripted import Moment, Script, ScriptedMedia
 from tests.simulation.workshop import Workshop, await_that, silence
@@ -74,3 +75,34 @@ def test_work_that_pins_other_tools_waits_for_them(workshop: Workshop, clip: byt
         await_that(lambda: workshop.video(video_id).state is VideoState.READY, what="ready")
     with workshop.catalog.read() as tx:
         assert len(generations.listing(tx, video_id)) == 1
+
+
+def test_tools_that_vanish_hold_the_queue_and_cost_nothing(
+    workshop: Workshop, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is claimed while no tool can be started, the service says why, and goes on by itself once one can."""
+    monkeypatch.setattr("penstock.processing.dispatch.local._PAUSED", 0.02)
+    monkeypatch.setattr("penstock.processing.tooling._SOONEST", 0.02)
+    monkeypatch.setattr("penstock.processing.tooling._LATEST", 0.02)
+    gone = [True]
+
+    def begun(_: Moment) -> None:
+        if gone[0]:
+            raise ToolError("A media process could not be started: No such file or directory")
+
+    def code() -> object:
+        connection = HTTPConnection("127.0.0.1", service.endpoint.port, timeout=60)
+        connection.request("GET", "/status")
+        dependencies = json.loads(connection.getresponse().read())["dependencies"]
+        connection.close()
+        return next(item["code"] for item in dependencies if item["name"] == "tools")
+
+    video_id = workshop.upload(clip)
+    with workshop.service(ScriptedMedia(begun=begun)) as service:
+        await_that(lambda: code() == "tool_unusable", what="paused")
+        await_that(lambda: workshop.tasks(video_id)[0].state is TaskState.QUEUED, what="given back")
+        gone[0] = False
+        await_that(lambda: workshop.video(video_id).state is VideoState.READY, what="ready")
+        assert code() is None
+    assert [task.attempt for task in workshop.tasks(video_id) if task.kind is TaskKind.INSPECT] == [2]
+    assert not any(task.failures for task in workshop.tasks(video_id))
