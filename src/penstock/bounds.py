@@ -101,6 +101,7 @@ BOUNDS: Mapping[str, Range | OneOf] = {
     "PLAN_SEGMENT_GOPS": Range(1, 10),
     "PLAN_FIRST_CHUNK_SEGMENTS": Range(1, 64),
     "PLAN_CHUNK_SEGMENTS": Range(1, 64),
+    "PLAN_FIRST_THREADS": Range(1, 64),
     "PLAN_THREADS": Range(1, 64),
     "PROCESSING_ENCODE_SLOTS": Range(1, 1024),
     "PROCESSING_AUDIO_SLOTS": Range(1, 1024),

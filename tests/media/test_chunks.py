@@ -11,7 +11,7 @@ from penstock.ffmpeg.outputs import ChunkOutput, EncodedInit, EncodedSegment
 from penstock.ffmpeg.tools import Tools
 from penstock.ffmpeg.verify import check_rung, pictures, source_pictures
 from penstock.video.errors import Cancelled, ToolFailed
-from penstock.video.plan import Chunk
+from penstock.video.plan import Chunk, Settings
 from tests.media.conftest import Make
 from tests.media.whole import Planned, joined_rungs, planned
 
@@ -145,6 +145,22 @@ def test_init_segments_are_the_same_in_every_chunk(tools: Tools, clips: Path, tm
     whole = encode_chunk(tools, work.source, work.plan, chunk, tmp_path / "a")
     last = encode_chunk(tools, work.source, work.plan, single, tmp_path / "b")
     assert [track.init.sha256 for track in whole.tracks] == [track.init.sha256 for track in last.tracks]
+
+
+def test_init_segments_do_not_tell_how_many_threads_encoded(
+    tools: Tools, clips: Path, tmp_path: Path
+) -> None:
+    """The first chunk of a large rung has more than those that follow, and they share one."""
+    work = planned(tools, clips / "bigbuckbunny.mp4", Settings())
+    first = replace(work.all_at_once, frames=10, segments=1, last=False)
+    large = work.plan.rungs[-1]
+    assert large.threads != large.first_threads
+    outputs = [
+        encode_chunk(tools, work.source, work.plan, replace(first, index=index), tmp_path / str(index))
+        for index in (0, 1)
+    ]
+    inits, others = ([track.init.sha256 for track in output.tracks] for output in outputs)
+    assert inits == others
 
 
 def test_segments_are_announced_while_the_chunk_is_encoded(

@@ -133,7 +133,7 @@ def encode_chunk(source: Path, plan: Plan, chunk: Chunk, max_pixels: int) -> Com
     assert plan.grid is not None
     outputs: list[str] = []
     for position, rung in enumerate(plan.rungs):
-        outputs += ["-map", f"[v{position}]", *_h264(plan.preset, plan.grid, rung)]
+        outputs += ["-map", f"[v{position}]", *_h264(plan.preset, plan.grid, rung, chunk)]
         if position == 0:
             # Per frame: its number on the grid, and the source time of the picture it shows, in the source's ticks.
             outputs += ["-stats_enc_pre", f"pipe:{FIRST_OUTPUT_PIPE + len(plan.rungs)}"]
@@ -357,7 +357,7 @@ def _anonymous() -> tuple[str, ...]:
 
 
 def _chunk_input(source: Path, plan: Plan, chunk: Chunk, max_pixels: int) -> tuple[str, ...]:
-    threads = str(max(rung.threads for rung in plan.rungs))
+    threads = str(max(rung.first_threads for rung in plan.rungs))
     seek: tuple[str, ...] = ()
     if chunk.seek is not None:
         # Rounded up, or it finds the one before.
@@ -370,7 +370,7 @@ def _chunk_input(source: Path, plan: Plan, chunk: Chunk, max_pixels: int) -> tup
     return (
         *_quiet("error"),
         *_progress(),
-        # Pinned like the encoder's: more helps little and takes from others.
+        # More helps little and takes from others.
         *("-filter_complex_threads", threads),
         "-copyts",  # absolute times are what makes every chunk land on the same grid
         "-noautorotate",  # the graph turns the picture, as the plan says
@@ -384,7 +384,8 @@ def _chunk_input(source: Path, plan: Plan, chunk: Chunk, max_pixels: int) -> tup
     )
 
 
-def _h264(preset: str, grid: Grid, rung: Rung) -> tuple[str, ...]:
+def _h264(preset: str, grid: Grid, rung: Rung, chunk: Chunk) -> tuple[str, ...]:
+    threads = rung.threads if chunk.index else rung.first_threads
     return (
         *("-c:v", "libx264", "-preset", preset, "-profile:v", "high"),
         *("-crf", str(rung.crf)),  # quality where bits allow,
@@ -394,7 +395,7 @@ def _h264(preset: str, grid: Grid, rung: Rung) -> tuple[str, ...]:
         *("-g", str(grid.gop_frames), "-keyint_min", str(grid.gop_frames)),
         # and nowhere else; nothing refers across it. B-frames as REORDERED_PICTURES counts on.
         *("-bf", "3", "-x264-params", "scenecut=0:open-gop=0:b-pyramid=normal"),
-        *("-threads", str(rung.threads)),  # the bytes depend on it
+        *("-threads", str(threads)),  # the bytes depend on it
         *("-fps_mode", "passthrough"),  # the graph made the frames; none is to be added or dropped here
         # A tick is a frame: nothing to round.
         *("-enc_time_base", f"{grid.rate.denominator}/{grid.rate.numerator}"),

@@ -31,7 +31,10 @@ class Rung:
     crf: int  # constant-rate factor of the encoder: the quality aimed at
     maxrate: int  # bit/s that the encoder's buffer model is refilled with: the cap on difficult passages
     bufsize: int  # bits of that buffer
-    threads: int  # pinned, because the encoder's bytes depend on it
+    # Of the encoder. Two of them cost a little more CPU, and under a cap their bytes differ from run to run: so they are for
+    # the first chunk, which somebody waits for; later ones are encoded side by side.
+    threads: int
+    first_threads: int  # in the first chunk
 
     def bandwidth(self, seconds: Fraction) -> int:
         """Bit/s that no segment of this length exceeds: the buffer may be spent once over it; 2 % for the container."""
@@ -39,7 +42,14 @@ class Rung:
 
 
 def choose(
-    width: Fraction, height: Fraction, *, rate: Fraction, max_rung: int, crf: int, threads: int
+    width: Fraction,
+    height: Fraction,
+    *,
+    rate: Fraction,
+    max_rung: int,
+    crf: int,
+    threads: int,
+    first_threads: int,
 ) -> tuple[Rung, ...]:
     """The rungs for a picture of this upright size in square pixels, lowest first; at least one.
 
@@ -47,17 +57,18 @@ def choose(
     a wide 1920x800 film is 1080p, and an upright 1080x1920 one too. Sources below 240p get one rung of their own size.
     """
     rungs: list[Rung] = []
+    pinned = (threads, first_threads)
     factor = Fraction(0)  # of the highest rung so far
     for standard in STANDARD_HEIGHTS:
         fit = _fit(width, height, standard)
         if standard > max_rung or fit > _NEARLY:
             break
         factor = min(fit, Fraction(1))
-        rungs.append(_rung(f"{standard}p", width, height, factor, rate, crf, threads))
+        rungs.append(_rung(f"{standard}p", width, height, factor, rate, crf, pinned))
     if not rungs or (_fit(width, height, max_rung) > 1 and factor * _WORTH_A_RUNG < 1):
         # Named like the standard rungs: after the height of the 16:9 box around the picture.
         enclosing = max(min(width, height), max(width, height) * Fraction(9, 16))
-        rungs.append(_rung(f"{_even(enclosing)}p", width, height, Fraction(1), rate, crf, threads))
+        rungs.append(_rung(f"{_even(enclosing)}p", width, height, Fraction(1), rate, crf, pinned))
     return tuple(rungs)
 
 
@@ -81,10 +92,18 @@ def _fit(width: Fraction, height: Fraction, standard: int) -> Fraction:
 
 
 def _rung(
-    name: str, width: Fraction, height: Fraction, factor: Fraction, rate: Fraction, crf: int, threads: int
+    name: str,
+    width: Fraction,
+    height: Fraction,
+    factor: Fraction,
+    rate: Fraction,
+    crf: int,
+    pinned: tuple[int, int],
 ) -> Rung:
     even_width, even_height = _even(width * factor), _even(height * factor)
     cap = _cap(even_width * even_height, rate)
+    # A small picture gains nothing from a second thread.
+    threads, first_threads = pinned if even_width * even_height > 400_000 else (1, 1)
     return Rung(
         name=name,
         width=even_width,
@@ -92,9 +111,8 @@ def _rung(
         crf=crf,
         maxrate=cap,
         bufsize=cap,  # one second: a segment may then exceed the cap by a quarter at most
-        threads=threads
-        if even_width * even_height > 400_000
-        else 1,  # a small picture gains nothing from a second
+        threads=threads,
+        first_threads=first_threads,
     )
 
 

@@ -18,7 +18,7 @@ from penstock.video.ladder import Rung
 from penstock.video.media import Chapter, Colour, Scan, SourceMedia, VideoStream
 from penstock.video.tracks import AudioTrack, CaptionsTrack
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Profile(StrEnum):
@@ -38,7 +38,8 @@ class Settings:
     segment_gops: int = 2  # keyframe intervals per segment: 4 s segments halve the requests of 2 s ones
     first_chunk_segments: int = 1  # the first chunk is short, because the video becomes playable with it
     chunk_segments: int = 4  # 16 s: long enough that the restart of the rate control costs nothing to see
-    threads: int = 2  # of one encoder of a large rung; part of the plan because bytes depend on it
+    threads: int = 1  # of one encoder of a large rung; part of the plan because bytes depend on it
+    first_threads: int = 2  # the same in the first chunk, which somebody waits for
     loudness: bool = (
         False  # bring each track to -16 LUFS (EBU R128); costs a pass of its own and changes the mix
     )
@@ -333,6 +334,7 @@ def _rungs(stream: VideoStream, grid: Grid, settings: Settings) -> tuple[Rung, .
         max_rung=settings.max_rung,
         crf=_CRF[settings.profile],
         threads=settings.threads,
+        first_threads=settings.first_threads,
     )
 
 

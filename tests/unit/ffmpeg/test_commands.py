@@ -91,7 +91,9 @@ def test_keyframes_stand_where_the_plan_says_and_threads_are_pinned() -> None:
     """In every rung alike; the encoder's bytes depend on the number of threads."""
     words = commands.encode_chunk(SOURCE, PLAN, CHUNK, PIXELS).arguments
     assert set(option(words, "-g")) == set(option(words, "-keyint_min")) == {"50"}
-    assert option(words, "-threads")[1:] == [str(rung.threads) for rung in PLAN.rungs]
+    assert option(words, "-threads")[1:] == ["1", "1", "1", "1"]
+    first = commands.encode_chunk(SOURCE, PLAN, replace(CHUNK, index=0), PIXELS).arguments
+    assert option(first, "-threads")[1:] == ["1", "1", "2", "2"]  # somebody waits for it
     assert set(option(words, "-enc_time_base")) == {"1/25"}
     assert set(option(words, "-video_track_timescale")) == {"10000"}
 

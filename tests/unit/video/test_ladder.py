@@ -11,7 +11,9 @@ def rungs(
     width: int, height: int, *, max_rung: int = 1080, rate: Fraction = Fraction(25)
 ) -> tuple[Rung, ...]:
     """The ladder of a whole-numbered size."""
-    return choose(Fraction(width), Fraction(height), rate=rate, max_rung=max_rung, crf=23, threads=2)
+    return choose(
+        Fraction(width), Fraction(height), rate=rate, max_rung=max_rung, crf=23, threads=1, first_threads=2
+    )
 
 
 def sizes(width: int, height: int, *, max_rung: int = 1080) -> list[tuple[str, int, int]]:

@@ -315,13 +315,14 @@ def test_a_plan_survives_storing_and_its_digest_tells_plans_apart() -> None:
         Settings(),
         Settings(fingerprint="build", profile=Profile.SPEED),
         Settings(fingerprint="build", threads=4),
+        Settings(fingerprint="build", first_threads=4),
     ]
-    assert len({made.digest(), *(planned(settings=other).digest() for other in others)}) == 4
+    assert len({made.digest(), *(planned(settings=other).digest() for other in others)}) == 5
 
 
 def test_a_plans_digest_stays_what_it_was() -> None:
     """Retry keeps a generation whose plan is unchanged: a digest that moved would throw finished work away."""
-    assert planned().digest() == "01df0c84d4f9edd074654c3087dae6c3fb8720585be000d8fb13b745a0b15dcd"
+    assert planned().digest() == "cf9235977be0a1283089f497f8e2617ce6bedf2acfa508472a2a6dd7d7595543"
 
 
 def test_a_scan_survives_storing() -> None:
