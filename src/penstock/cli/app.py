@@ -1,5 +1,6 @@
 """The commands, put together. Each group has its file; each file imports what is heavy only when a command runs."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -74,11 +75,13 @@ def options(
 
 def main() -> None:
     """The program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # names of files and titles may hold what this terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(Status.INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone: `penstock videos | head`
-        sys.stderr.close()
-        sys.exit(Status.OK)

@@ -9,16 +9,16 @@ from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from penstock.cli.terminal import examples, out, print_json, reporting
+from penstock.cli.terminal import Status, examples, fail, out, print_json, reporting
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
 
 commands = typer.Typer()
 
-_SECRETIVE = ("DATABASE_URL", "_KEY")
-_SECRET = ("_SECRET_ACCESS_KEY", "_SESSION_TOKEN")
+_SECRET = ("_API_KEY", "_SECRET_ACCESS_KEY", "_SESSION_TOKEN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,18 @@ def show_settings(
 
         print_json([asdict(item) for item in found])
         return
+    if not found:
+        fail(
+            f"No setting has '{search}' in its name; 'penstock settings' lists all.",
+            code="setting_unknown",
+            status=Status.NOT_FOUND,
+        )
     if page:
         typer.echo(as_page(found), nl=False)
         return
     for item in found:
         changed = "  [yellow](set)[/]" if item.changed else ""
-        out.print(f"[bold]{item.name}[/] = {item.value}{changed}")
+        out.print(f"[bold]{item.name}[/] = {escape(item.value)}{changed}")
         for line in textwrap.wrap(item.meaning, 100):
             out.print(f"    {line}", markup=False)
 
@@ -142,6 +148,6 @@ def _shown(variable: str, value: Any) -> str:
         return f"{value:g}"
     if variable.endswith(_SECRET):
         return "***"
-    if variable.endswith(_SECRETIVE):
-        return re.sub(r"(?<=://)[^@]*(?=@)|^pst_.*", "***", str(value))
+    if variable.endswith("_DATABASE_URL"):
+        return re.sub(r"(?<=://)[^/]*(?=@)|(?<=password=)[^&]*", "***", str(value))
     return str(value)

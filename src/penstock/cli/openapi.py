@@ -24,11 +24,19 @@ commands = typer.Typer()
 @reporting
 def openapi(
     check: Annotated[
-        Path | None, typer.Option(help="Fail where this file differs from the code.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Fail where this file differs from the code.", metavar="FILE", exists=True, dir_okay=False
+        ),
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(help="Fail where clients written for this former document would break.", metavar="FILE"),
+        typer.Option(
+            help="Fail where clients written for this former document would break.",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
 ) -> None:
     """Print the HTTP interface as an OpenAPI 3.1 document, or check a file."""
@@ -36,7 +44,7 @@ def openapi(
     text = rendered(present)
     if check is None and against is None:
         typer.echo(text, nl=False)
-    if check is not None and check.read_text() != text:
+    if check is not None and check.read_bytes() != text.encode():
         fail(
             f"{check} is not what the code serves; write it anew with 'penstock openapi > {check}' and look at what changed.",
             code="contract_outdated",
@@ -44,12 +52,19 @@ def openapi(
     if against is not None:
         from penstock.cli.compatibility import incompatibilities
 
-        found = incompatibilities(json.loads(against.read_text()), present)
+        found = incompatibilities(_former(against), present)
         for complaint in found:
             err.print(f"  {complaint}", markup=False)
         if found:
             err.print(f"{len(found)} changes break clients of the former document")
             raise typer.Exit(Status.FAILED)
+
+
+def _former(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        fail(f"{path} is no OpenAPI document in JSON.", code="contract_unreadable")
 
 
 def document() -> dict[str, Any]:

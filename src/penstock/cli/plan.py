@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from penstock.cli.terminal import bitrate, duration, examples, facts, out, print_json, reporting, table
+from penstock.cli.terminal import bitrate, duration, examples, facts, fail, out, print_json, reporting, table
 
 if TYPE_CHECKING:
     from penstock.video.media import SourceMedia
@@ -33,6 +33,8 @@ def plan(
     from penstock.settings import Settings
     from penstock.video import plan as planning
 
+    if not file.is_file():
+        fail(f"{file} is no file but something else, a pipe or a device.", code="file_unreadable")
     settings = Settings.load()
     tools = discover(settings.ffmpeg)
     media = looking.inspect(tools, file.absolute())
@@ -74,7 +76,7 @@ def _show_source(media: "SourceMedia") -> None:
             )
         )
     for audio in media.audio:
-        language = f", {audio.language}" if audio.language else ""
+        language = f", {escape(audio.language)}" if audio.language else ""
         pairs.append(("sound", f"{audio.codec}, {audio.channels} channels, {audio.sample_rate} Hz{language}"))
     pairs += [("subtitles", f"{item.codec}{'' if item.text else ' (pictures)'}") for item in media.subtitles]
     pairs += [("left out", f"stream {item.index}: {item.kind}, {item.reason}") for item in media.skipped]
@@ -102,7 +104,7 @@ def _show_plan(made: "Plan", chunks: tuple["Chunk", ...], frames: int, seconds: 
             f"  {rung.name}", f"{rung.width}x{rung.height}", f"CRF {rung.crf}", bitrate(rung.maxrate)
         )
     for track in made.audio:
-        language = f" {track.language}" if track.language else ""
+        language = f" {escape(track.language)}" if track.language else ""
         ladder.add_row(
             f"  {track.name}", f"{track.channels} channels{language}", "AAC-LC", bitrate(track.bitrate)
         )

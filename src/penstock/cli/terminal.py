@@ -4,16 +4,20 @@ The statuses are part of the interface: scripts match on them, and errors print 
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from typing_extensions import override
 
 from penstock.client.errors import ClientError
 from penstock.video.errors import ConfigurationError, NotFound, PenstockError, ToolError, TransientError
@@ -35,10 +39,19 @@ class Status(IntEnum):
     INTERRUPTED = 130
 
 
+class _Console(Console):
+    """A console whose reader may go, as in ``penstock videos | head``: that ends the command, and is no failure."""
+
+    @override
+    def on_broken_pipe(self) -> NoReturn:
+        _say_no_more()
+        raise SystemExit(Status.OK)
+
+
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # What is piped on is not folded to the width of a screen that nobody looks at.
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if stream.isatty() else 400)
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if stream.isatty() else 400)
 
 
 out = _console(stderr=False)
@@ -48,6 +61,7 @@ err = _console(stderr=True)
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
 
 
 def fail(detail: str, *, code: str, status: Status = Status.FAILED) -> NoReturn:
@@ -58,7 +72,7 @@ def fail(detail: str, *, code: str, status: Status = Status.FAILED) -> NoReturn:
 
 def report(code: str, detail: str) -> None:
     """One error, as every command prints it: code, then detail with the remedy."""
-    err.print(f"[bold red]error[/] {_plain(code)}: {_plain(detail)}")
+    err.print(f"[bold red]error[/] {escape(code)}: {escape(detail)}")
 
 
 def reporting(command: Callable[P, R]) -> Callable[P, R]:
@@ -71,7 +85,11 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
         except ClientError as error:
             report(error.code, error.detail)
             for pointer, expected in error.fields:
-                err.print(f"  {_plain(pointer)}: {_plain(expected)}")
+                err.print(f"  {pointer}: {expected}", markup=False)
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                err.print(
+                    "  commands take the key from PENSTOCK_API_KEY, else from admin.key in the data folder (PENSTOCK_DATA)"
+                )
             if error.request_id and (error.status or 0) >= 500:
                 err.print(f"  the server's log has it under request_id {error.request_id}")
             raise typer.Exit(status_of(error.status, error.code)) from None
@@ -81,8 +99,18 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             err.print("interrupted")
             raise typer.Exit(Status.INTERRUPTED) from None
+        except BrokenPipeError:  # the reader of our output has gone
+            _say_no_more()
+            raise typer.Exit(Status.OK) from None
 
     return wrapped
+
+
+def _say_no_more() -> None:
+    """Lets go of an output that nobody reads, or the interpreter would complain of it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def status_of(http_status: int | None, code: str) -> Status:
@@ -188,8 +216,3 @@ def _status_of_error(error: PenstockError) -> Status:
             return Status.UNAVAILABLE
         case _:
             return Status.FAILED
-
-
-def _plain(text: str) -> str:
-    """Text of others, in which brackets are no markup."""
-    return text.replace("[", r"\[")

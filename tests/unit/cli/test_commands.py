@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from penstock.catalog import Catalog, CatalogConfig
 from penstock.cli import app
+from penstock.cli.terminal import Status
 from penstock.storage.s3_access import Pace
 
 
@@ -33,6 +37,59 @@ def test_no_server_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_
     result = run("videos")
     assert (result.exit_code, result.stdout) == (4, "")
     assert "penstock up" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["settings"], ["settings", "--json"], ["openapi"]])
+def test_a_reader_that_has_gone_is_no_failure(command: list[str]) -> None:
+    """As in ``penstock settings | head``: the command ends well and complains of nothing."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", "from penstock.cli import main; main()", *command],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("option", ["--check", "--against"])
+def test_a_document_that_cannot_be_read_is_told(option: str, tmp_path: Path) -> None:
+    """The file at fault is named, in words."""
+    assert run("openapi", option, str(tmp_path / "none.json")).exit_code == Status.USAGE
+    (tmp_path / "text.json").write_bytes(b"\xff no document")
+    refused = run("openapi", "--against", str(tmp_path / "text.json"))
+    assert refused.exit_code == Status.FAILED
+    assert refused.stderr.startswith("error contract_unreadable: ")
+    assert "text.json" in refused.stderr
+
+
+def test_a_word_that_no_setting_has_is_told() -> None:
+    """Silence would look like an answer; a program that asks for JSON gets an empty list."""
+    asked = run("settings", "nosuch")
+    assert (asked.exit_code, asked.stdout) == (Status.NOT_FOUND, "")
+    assert "nosuch" in asked.stderr
+    assert json.loads(run("settings", "nosuch", "--json").stdout) == []
+
+
+def test_a_folder_with_brackets_is_shown_as_it_is_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Values of settings are no markup."""
+    monkeypatch.setenv("PENSTOCK_DATA", f"{tmp_path}/[bold][/x]")
+    assert f"PENSTOCK_DATA = {tmp_path}/[bold][/x]  (set)" in run("settings", "penstock_data").stdout
+
+
+def test_a_plan_of_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A pipe that nobody writes to would keep the command for ever."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    refused = run("plan", str(tmp_path / "pipe.mp4"))
+    assert refused.exit_code == Status.FAILED
+    assert refused.stderr.startswith("error file_unreadable: ")
 
 
 def test_a_setting_that_cannot_be_is_told_by_every_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from penstock.cli.configuration import Setting, as_page, describe, documentation
 from penstock.settings import Settings
 
@@ -44,6 +46,15 @@ def test_passwords_are_not_shown() -> None:
     """What a screen or a bug report shows may be seen by anybody."""
     url = "postgresql://me:hunter2@localhost/penstock"
     assert by_name(database_url=url)["PENSTOCK_DATABASE_URL"].value == "postgresql://***@localhost/penstock"
+    url = "postgresql://localhost/penstock?sslmode=require&password=hunter2&user=me"
+    assert "hunter2" not in by_name(database_url=url)["PENSTOCK_DATABASE_URL"].value
+
+
+def test_keys_are_not_shown_even_if_they_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key with a slip in it is nearly the key."""
+    for key in ("pst_abc_def", "st_abc_def", " pst_abc_def"):
+        monkeypatch.setenv("PENSTOCK_API_KEY", key)
+        assert by_name()["PENSTOCK_API_KEY"].value == "***"
 
 
 def test_the_page_of_the_documentation_is_up_to_date() -> None:

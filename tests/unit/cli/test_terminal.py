@@ -57,6 +57,23 @@ def test_an_error_prints_its_code_its_remedy_and_the_fields_at_fault(
     assert printed.err == "error invalid_request: Send [one] of them.\n  /body/size: a number\n"
 
 
+def test_names_of_others_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever brackets and backslashes a file is called by, the error about it is readable."""
+    detail, expected = r"\[/red] \\[bold]x[/].avi cannot be read", r"\[/red] [/]"
+    with pytest.raises(typer.Exit):
+        raising(ClientError(detail, code="file_unreadable", fields=((r"/\[b]", expected),)))()
+    assert capsys.readouterr().err == f"error file_unreadable: {detail}\n  /\\[b]: {expected}\n"
+
+
+def test_a_missing_key_is_told_with_where_commands_look_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The server's own remedy is a header, which nobody types."""
+    with pytest.raises(typer.Exit):
+        raising(ClientError("x", code="unauthenticated", status=401))()
+    printed = capsys.readouterr().err
+    assert "PENSTOCK_API_KEY" in printed
+    assert "admin.key" in printed
+
+
 def test_a_failure_of_the_server_names_the_request(capsys: pytest.CaptureFixture[str]) -> None:
     """So that whoever has its log can find the line."""
     with pytest.raises(typer.Exit):
