@@ -75,7 +75,8 @@ def show_settings(
 
 def describe(settings: "Settings") -> Iterator[Setting]:
     """Every setting, those of the whole program first."""
-    from penstock.settings import PREFIX, ROOMS, ClientSettings, settable
+    from penstock.environment import PREFIX
+    from penstock.settings import ROOMS, ClientSettings, settable
 
     for holder in (settings, ClientSettings()):
         meanings = documentation(type(holder))
@@ -129,7 +130,7 @@ def documentation(cls: type[Any]) -> dict[str, str]:
 
 def _setting(variable: str, group: str, meaning: str, default: Any, value: Any) -> Setting:
     from penstock.bounds import BOUNDS
-    from penstock.settings import PREFIX
+    from penstock.environment import PREFIX
 
     meaning = meaning[:1].upper() + meaning[1:]
     if not meaning.endswith((".", ")")):

@@ -43,5 +43,5 @@ def _read_key(path: Path) -> str | None:
     """Without a key some things can be seen all the same; the server says when it wants one."""
     try:
         return path.read_text().strip() or None
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None

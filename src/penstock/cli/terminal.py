@@ -121,7 +121,9 @@ def status_of(http_status: int | None, code: str) -> Status:
         case 404 | 410:
             return Status.NOT_FOUND
         case None:
-            return Status.UNAVAILABLE if code == "unreachable" else Status.FAILED
+            return {"unreachable": Status.UNAVAILABLE, "api_key_invalid": Status.REFUSED}.get(
+                code, Status.FAILED
+            )
         case 408 | 429 | 502 | 503 | 504 | 507:
             return Status.UNAVAILABLE
         case _:

@@ -59,7 +59,15 @@ class Connection:
         patience: Patience | None = None,
         waiting: Waiting = silently,
     ) -> None:
-        """``base_url`` is the server's address, without a path; ``waiting`` is told of every pause before a repetition."""
+        """``base_url`` is the server's address, without a path; ``waiting`` is told of every pause before a repetition.
+
+        Raises :class:`ClientError` for a key that cannot be one.
+        """
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise ClientError(
+                "The API key has characters that no key has, such as a line break; copy it anew.",
+                code="api_key_invalid",
+            )
         self.patience = patience or Patience()
         self._waiting = waiting
         self._closed = Event()
@@ -121,6 +129,11 @@ class Connection:
             try:
                 given = {"content": content()} if content is not None else data
                 answer = self._http.request(method, url, params=_present(params), headers=sent, **given)
+            except UnicodeEncodeError as error:
+                raise ClientError(
+                    f"{error.object!r} is no text; it was written in another encoding than this program reads.",
+                    code="invalid_request",
+                ) from None
             except httpx.HTTPError as error:
                 failure = unreachable(self.base_url, error)
                 if isinstance(error, httpx.ConnectError) and not self._reached:

@@ -10,7 +10,8 @@ class ClientError(Exception):
     """A request that did not succeed.
 
     ``code`` is the server's stable word, or one of the client's own: ``unreachable`` (no answer at all),
-    ``unexpected_answer`` (an answer that is not Penstock's), ``file_unreadable``, ``file_changed`` and ``digest_differs``
+    ``unexpected_answer`` (an answer that is not Penstock's), ``api_key_invalid`` and ``invalid_request`` (what cannot even be
+    sent; the server has these words too), ``file_unreadable``, ``file_changed`` and ``digest_differs``
     (what the server keeps is not what was read).
     """
 

@@ -4,6 +4,9 @@ It knows where bytes come from, and nothing of where they go.
 """
 
 import hashlib
+import os
+import stat
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +30,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """What the file is called, without its folders."""
+        """What the file is called, without its folders: any text a file system takes, see :func:`plain`."""
 
     @property
     def shown(self) -> str:
@@ -46,6 +49,11 @@ class Source(Protocol):
 
     def pieces(self, offset: int, size: int) -> Iterator[bytes]:
         """The bytes from ``offset`` on, a little at a time. Raises :class:`ClientError` where there are fewer."""
+
+
+def plain(name: str) -> str:
+    """A file's name as the server takes it: file systems allow line breaks and bytes that are no text, and it does not."""
+    return "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cs"} else c for c in name)
 
 
 class LocalFile(Source):
@@ -104,10 +112,19 @@ class LocalFile(Source):
 
     def _measure(self) -> int:
         try:
-            with self._path.open("rb") as file:
-                return file.seek(0, 2)
+            # Opening a pipe would wait for whoever writes to it.
+            with open(
+                self._path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
+            ) as file:
+                facts = os.fstat(file.fileno())
         except OSError as error:
             raise self._unreadable(error) from None
+        if not stat.S_ISREG(facts.st_mode):
+            raise ClientError(
+                f"{self._path} is no file but something else, a pipe or a device; write what comes out of it to a file first.",
+                code="file_unreadable",
+            )
+        return facts.st_size
 
     def _unreadable(self, error: OSError) -> ClientError:
         return ClientError(f"{self._path} cannot be read: {error.strerror}.", code="file_unreadable")

@@ -16,7 +16,7 @@ from penstock.client.errors import ClientError
 from penstock.client.memory import Memory, Remembered
 from penstock.client.models import Initiated, Parts, Status, Uploaded, read
 from penstock.client.sending import Progress, Sending
-from penstock.client.sources import Source
+from penstock.client.sources import Source, plain
 
 PARALLEL = 3  # parts under way: hides the server's sync of one behind the bytes of the next
 _AT_ONCE = (
@@ -118,7 +118,11 @@ class Uploading:
         answer = self._connection.json(
             "POST",
             "/api/uploads",
-            params={"filename": self._source.name, "sha256": self._known.sha256, **self._description.given()},
+            params={
+                "filename": plain(self._source.name),
+                "sha256": self._known.sha256,
+                **self._description.given(),
+            },
             content=content,
             headers={"Idempotency-Key": self._known.attempt or "", "Content-Length": str(self._source.size)},
         )
@@ -143,7 +147,7 @@ class Uploading:
 
     def _initiate(self) -> Initiated:
         body = {
-            "filename": self._source.name,
+            "filename": plain(self._source.name),
             "size": self._source.size,
             "sha256": self._known.sha256,
             "transport": "direct",

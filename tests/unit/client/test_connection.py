@@ -89,6 +89,27 @@ def test_patience_ends(server: Server, connection: Connection) -> None:
     assert (refusal.value.code, len(server.seen)) == ("video_not_found", 4)
 
 
+@pytest.mark.parametrize("key", ["pst_a\nb", "pst_\u00e9", "pst_\udcff"])
+def test_a_key_that_cannot_be_one_is_told_so(key: str) -> None:
+    """Not as trouble with the address, and never shown."""
+    with pytest.raises(ClientError) as refused:
+        Connection("http://127.0.0.1:9", api_key=key)
+    assert refused.value.code == "api_key_invalid"
+    assert key not in refused.value.detail
+
+
+def test_what_is_no_text_is_told_so(server: Server, connection: Connection) -> None:
+    """A word of the command line may have been written in another encoding."""
+    for request in (
+        lambda: connection.request("GET", "/x", params={"title": "\udcff"}),
+        lambda: connection.request("POST", "/x", body={"title": "\udcff"}),
+    ):
+        with pytest.raises(ClientError) as refused:
+            request()
+        assert refused.value.code == "invalid_request"
+    assert server.seen == []
+
+
 def test_a_refusal_is_not_repeated(server: Server, connection: Connection) -> None:
     """What the client did wrong stays wrong."""
     server.script.append(answer(403, PROBLEM))

@@ -1,8 +1,10 @@
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -189,3 +191,27 @@ def test_a_file_that_cannot_be_read_is_told_before_anything_is_sent(
     with pytest.raises(ClientError, match=r"nowhere\.mp4 cannot be read") as refusal:
         client.upload(tmp_path / "nowhere.mp4")
     assert (refusal.value.code, server.seen) == ("file_unreadable", [])
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_name_that_is_no_plain_text_is_told_as_well_as_can_be(
+    server: Server, client: Client, tmp_path: Path, small: bool
+) -> None:
+    """File systems take line breaks and bytes of other encodings; a file called so is a file like any other."""
+    path = tmp_path / "a\nb\udcff.mp4"
+    path.write_bytes(CONTENT[:1000] if small else CONTENT)
+    server.script.append(answer(400, EXPIRED))
+    with pytest.raises(ClientError):
+        client.upload(path)
+    (_, asked, _, body) = server.seen[-1]
+    told = parse_qs(urlsplit(asked).query)["filename"] if small else [json.loads(body)["filename"]]
+    assert told == ["a\ufffdb\ufffd.mp4"]
+
+
+def test_what_is_no_file_is_refused_at_once(client: Client, tmp_path: Path) -> None:
+    """A pipe would keep the client for ever, and a device has no end."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for path in (tmp_path / "pipe.mp4", Path("/dev/zero")):
+        with pytest.raises(ClientError) as refused:
+            client.upload(path)
+        assert refused.value.code == "file_unreadable"
