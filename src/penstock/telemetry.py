@@ -6,17 +6,24 @@ destination: one JSON object per line (or a readable rendering on a terminal), a
 
 Bind what a fact belongs to with ``structlog.contextvars``: ``video_id``, ``task_id``, ``session_id``; ``service`` and
 ``node`` are on every line.
+
+A room that writes a line for every request gets its logger with ``structlog.get_logger("frequent")``: its lines up to ``info``
+may wait for a tenth of a second and are written together, before whatever is logged after them. Only a process that is
+killed loses those that wait.
 """
 
+import atexit
 import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TextIO
+from threading import Event, Lock, Thread
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -37,10 +44,14 @@ _SECRET_TEXT = re.compile(
     r"|(?P<apikey>\bpst_)[A-Za-z0-9_\-]+",
     re.IGNORECASE,
 )
-# Without one of these a text holds nothing that any of the patterns matches, and most texts of a line are ids and names.
-_SUSPECT = re.compile(r"[/=\s]|pst_", re.IGNORECASE)
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 _FIRST = ("time", "level", "event", "service", "node")
+_PLAIN = frozenset({int, float, bool, type(None)})
+_FREQUENT = "frequent"
+_WAIT_S = 0.1  # how long a line waits for others at most
+_MOST_WAITING = (
+    8192  # lines, a few megabytes: whoever writes one more waits for the file, as with every other line
+)
 # What each third-party logger may say: below this its lines are about its own workings, not about a video.
 _LIBRARY_LEVELS = {"_granian": logging.WARNING, "httpx": logging.WARNING, "alembic": logging.WARNING}
 
@@ -68,15 +79,17 @@ class TelemetryConfig:
 class Telemetry:
     """What one configuration holds open; to be closed when the process ends, so that the last spans leave it."""
 
-    def __init__(self, output: TextIO, *, owned: bool, tracer_provider: Any) -> None:
+    def __init__(self, output: TextIO, lines: "_Lines", *, owned: bool, tracer_provider: Any) -> None:
         self._output = output
+        self._lines = lines
         self._owned = owned
         self._tracer_provider = tracer_provider
 
     def close(self) -> None:
-        """Sends the buffered spans, giving up after the exporter's own timeout, and closes the log file."""
+        """Sends the buffered spans, giving up after the exporter's own timeout, writes what waits, and closes the log file."""
         if self._tracer_provider is not None:
             self._tracer_provider.shutdown()
+        self._lines.close()
         if self._owned:
             logging.getLogger().handlers = []
             structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
@@ -89,32 +102,121 @@ def configure(config: TelemetryConfig, *, stream: TextIO | None = None) -> Telem
     ``stream`` replaces standard error. Calling it again replaces the former configuration (as tests do).
     """
     output = stream or _open(config.file)
+    lines = _Lines(output)
     shared = _shared_processors(config)
     renderer = _renderer(config, colours=output.isatty())
     level = logging.getLevelNamesMapping()[config.level.upper()]
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(output),
+        logger_factory=lines.logger,
         cache_logger_on_first_use=False,  # module-level loggers must follow a later configure(); the cost is 2 us a line
     )
-    _configure_standard_logging(shared, renderer, output, level)
+    _configure_standard_logging(shared, renderer, lines, level)
     provider = _configure_tracing(config) if config.otlp_endpoint else None
-    return Telemetry(
-        output, owned=output is not stream and output is not sys.stderr, tracer_provider=provider
-    )
+    owned = output is not stream and output is not sys.stderr
+    return Telemetry(output, lines, owned=owned, tracer_provider=provider)
+
+
+class _Lines:
+    """Where lines go, in the order in which they were logged; those of a frequent logger wait for company."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self._waiting: list[str] = []
+        self._some = Event()
+        self._closing = Event()
+        self._writing = Lock()
+        self._writer: Thread | None = None
+
+    def logger(self, *names: str) -> Any:
+        """What structlog writes with; it passes on what ``get_logger`` was called with."""
+        return _Patient(self) if names == (_FREQUENT,) else structlog.WriteLogger(cast("TextIO", self))
+
+    def write(self, text: str) -> None:
+        """Writes what waits, and then ``text``."""
+        with self._writing:
+            self._write(text)
+
+    def flush(self) -> None:
+        """See the standard library's streams."""
+        self._output.flush()
+
+    def put(self, line: str) -> None:
+        """Lets a line wait. Neither a lock nor the file is waited for, unless too many wait already."""
+        self._waiting.append(line)
+        if not self._some.is_set():
+            self._some.set()
+            if self._writer is None:
+                self._begin()
+        if len(self._waiting) > _MOST_WAITING:
+            self.write("")
+
+    def close(self) -> None:
+        """Writes what waits."""
+        self._closing.set()
+        self._some.set()
+        if self._writer is not None:
+            self._writer.join()
+            atexit.unregister(self.close)
+        self.write("")
+
+    def _begin(self) -> None:
+        self._writer = Thread(target=self._run, name="log lines", daemon=True)
+        self._writer.start()
+        atexit.register(self.close)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._some.wait()
+            self._closing.wait(_WAIT_S)
+            self._some.clear()  # first, so that a line which comes while others are written is not forgotten
+            try:
+                self.write("")
+            except OSError:  # a full disk: these lines are lost, as any line then is; later ones may not be
+                continue
+
+    def _write(self, text: str) -> None:
+        """To be called with the lock. Lines are only ever added at the end, by whoever, and taken from the front here."""
+        count = len(self._waiting)
+        if count:
+            text = "".join((*self._waiting[:count], text))
+            del self._waiting[:count]
+        if text:
+            self._output.write(text)
+            self._output.flush()
+
+
+class _Patient:
+    """structlog's side of lines that may wait. A warning does not."""
+
+    def __init__(self, lines: _Lines) -> None:
+        self._lines = lines
+
+    def info(self, line: str) -> None:
+        """Lets the line wait."""
+        self._lines.put(f"{line}\n")
+
+    debug = info
+
+    def error(self, line: str) -> None:
+        """Writes the line now."""
+        self._lines.write(f"{line}\n")
+
+    warning = critical = exception = error
 
 
 def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """A structlog processor: hides values under secret names, and secrets inside texts, at any depth."""
-    return {
-        name: value if _is_plain(name, value) else _redact_value(name, value) for name, value in event.items()
-    }
+    texts: list[str] = []
+    if _gathered(event, texts) and not _is_suspect("\0".join(texts)):
+        return event  # as nearly all: told in a third of the time that looking at each value takes
+    return {name: _redact_value(name, value) for name, value in event.items()}
 
 
 def redact_text(text: str) -> str:
     """``text`` without tokens, keys, signatures and passwords."""
-    return _SECRET_TEXT.sub(_keep_lead, text) if _SUSPECT.search(text) else text
+    return _SECRET_TEXT.sub(_keep_lead, text) if _is_suspect(text) else text
 
 
 def _open(path: Path | None) -> TextIO:
@@ -127,16 +229,16 @@ def _open(path: Path | None) -> TextIO:
 def _shared_processors(config: TelemetryConfig) -> list[Processor]:
     constants = {"service": config.service, "node": config.node}
 
-    def add_constants(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        event.update(constants)
-        return event
+    def begin(_logger: Any, method: str, event: EventDict) -> EventDict:
+        """What every line has, and first, so that people can read along where machines are meant to."""
+        line: EventDict = dict.fromkeys(_FIRST)
+        line.update(event)
+        line.update(constants)
+        line["time"] = _now()
+        line["level"] = method
+        return line
 
-    processors: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        add_constants,
-    ]
+    processors: list[Processor] = [structlog.contextvars.merge_contextvars, begin]
     if config.otlp_endpoint:
         processors.append(_add_trace)
     return processors
@@ -150,7 +252,6 @@ def _renderer(config: TelemetryConfig, *, colours: bool) -> list[Processor]:
             structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         ),
         redact,
-        _in_order,
         structlog.processors.JSONRenderer(serializer=_json),
     ]
 
@@ -163,20 +264,15 @@ def _json(event: EventDict, **_: Any) -> str:
         return json.dumps(event, default=str)
 
 
-def _in_order(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """What every line has comes first, so that people can read along where machines are meant to."""
-    return {name: event.pop(name) for name in _FIRST if name in event} | dict(event)
-
-
 def _configure_standard_logging(
-    shared: list[Processor], renderer: list[Processor], output: TextIO, level: int
+    shared: list[Processor], renderer: list[Processor], lines: _Lines, level: int
 ) -> None:
     """Lines of libraries take the same form and the same way out."""
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
     )
-    handler = logging.StreamHandler(output)
+    handler = logging.StreamHandler(cast("TextIO", lines))
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -223,12 +319,35 @@ def _configure_tracing(config: TelemetryConfig) -> Any:
     return provider
 
 
-def _is_plain(name: str, value: Any) -> bool:
-    """Whether there is nothing to hide in a text or number, as in nearly all: told in a third of the time."""
-    kind = type(value)
-    return (
-        kind is int or kind is float or (kind is str and not _is_secret(name) and not _SUSPECT.search(value))
-    )
+def _now() -> str:
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1000:06}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+def _gathered(facts: Mapping[str, Any], texts: list[str]) -> bool:
+    """Adds all texts to ``texts``; False where there is a secret name, or something that has to be looked at by itself."""
+    if _names_secret(tuple(facts)):
+        return False
+    for value in facts.values():
+        kind = type(value)
+        if kind is str:
+            texts.append(value)
+        elif kind is dict:
+            if not _gathered(value, texts):
+                return False
+        elif kind not in _PLAIN:
+            return False
+    return True
+
+
+def _is_suspect(text: str) -> bool:
+    """Whether a text has what every pattern of a secret has: most texts of a line are ids and names, and have not."""
+    return "/" in text or "=" in text or "pst_" in text.casefold() or text.split(None, 1) != [text]
 
 
 def _redact_value(name: str, value: Any) -> Any:
@@ -250,6 +369,11 @@ def _redact_value(name: str, value: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _is_secret(name: str) -> bool:
     return _SECRET_NAMES.search(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _names_secret(names: tuple[str, ...]) -> bool:
+    return any(_is_secret(str(name)) for name in names)
 
 
 def _keep_lead(match: re.Match[str]) -> str:

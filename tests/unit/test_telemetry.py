@@ -1,6 +1,10 @@
+import errno
 import io
 import json
 import logging
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -150,6 +154,95 @@ def test_a_log_file_is_appended_to(tmp_path: Path) -> None:
         structlog.get_logger().info("started")
         handle.close()
     assert [json.loads(line)["service"] for line in path.read_text().splitlines()] == ["web", "processing"]
+
+
+def test_frequent_lines_wait_for_the_next_line_and_come_before_it(tmp_path: Path) -> None:
+    """Lines of a frequent logger are the same JSON, in the order in which they and all others were logged."""
+    path = tmp_path / "log"
+    handle = telemetry.configure(TelemetryConfig(service="web", node="n", version="0", file=path))
+    frequent, other = structlog.get_logger("frequent"), structlog.get_logger("other")
+    for number in range(3):
+        frequent.info("served", number=number)
+    other.info("told")
+    frequent.info("served", number=3)
+    logging.getLogger("library").warning("old")
+    frequent.info("served", number=4)
+    frequent.warning("odd")
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    handle.close()
+    assert [line.get("number", line["event"]) for line in told] == [0, 1, 2, "told", 3, "old", 4, "odd"]
+    assert {tuple(line) for line in told[:3]} == {("time", "level", "event", "service", "node", "number")}
+
+
+def test_a_frequent_line_is_written_though_nothing_follows_it(tmp_path: Path) -> None:
+    """Whoever reads along sees it in a moment."""
+    path = tmp_path / "log"
+    handle = telemetry.configure(TelemetryConfig(service="web", node="n", version="0", file=path))
+    for number in range(3):
+        structlog.get_logger("frequent").info("served", number=number)
+        deadline = time.monotonic() + 60
+        while len(path.read_text().splitlines()) <= number:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    handle.close()
+
+
+def test_no_frequent_line_is_lost_or_written_twice(tmp_path: Path) -> None:
+    """Four threads, more lines than may wait, and whatever waits at the end: each is there once, each thread's in order."""
+    path = tmp_path / "log"
+    handle = telemetry.configure(TelemetryConfig(service="web", node="n", version="0", file=path))
+
+    def log(name: int) -> None:
+        frequent = structlog.get_logger("frequent").bind(name=name)
+        for number in range(5000):
+            frequent.info("served", number=number)
+
+    threads = [Thread(target=log, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    handle.close()
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [[line["number"] for line in told if line["name"] == name] for name in range(4)] == [
+        list(range(5000))
+    ] * 4
+
+
+@pytest.mark.parametrize("end", ["", "raise RuntimeError", "sys.exit(3)"])
+def test_a_process_that_ends_by_itself_leaves_no_line_behind(tmp_path: Path, end: str) -> None:
+    """Also where nobody closed the log: only a process that is killed loses the lines that wait."""
+    program = (
+        "import sys, structlog; from pathlib import Path; from penstock import telemetry\n"
+        "telemetry.configure(telemetry.TelemetryConfig(service='web', node='n', version='0', file=Path(sys.argv[1])))\n"
+        f"for number in range(10): structlog.get_logger('frequent').info('served', number=number)\n{end}\n"
+    )
+    path = tmp_path / "log"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False, stderr=subprocess.DEVNULL)
+    assert [json.loads(line)["number"] for line in path.read_text().splitlines()] == list(range(10))
+
+
+def test_a_disk_that_was_full_for_a_while_does_not_end_the_log() -> None:
+    """What it does not take is lost; what is logged when there is room again is written."""
+    refused, written = Event(), Event()
+
+    class Disk(io.StringIO):
+        @override
+        def write(self, text: str) -> int:
+            if not refused.is_set():
+                refused.set()
+                raise OSError(errno.ENOSPC, "full")
+            written.set()
+            return super().write(text)
+
+    stream = Disk()
+    handle = telemetry.configure(CONFIG, stream=stream)
+    structlog.get_logger("frequent").info("lost")
+    assert refused.wait(60)
+    structlog.get_logger("frequent").info("kept")
+    assert written.wait(60)
+    handle.close()
+    assert [line["event"] for line in lines(stream)] == ["kept"]
 
 
 @pytest.mark.parametrize(
