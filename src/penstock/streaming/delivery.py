@@ -1,4 +1,4 @@
-"""Sends objects: whole files by the server itself, small ones that are in memory from here, ranges and objects of remote stores in bounded pieces.
+"""Sends objects: small ones from memory, other whole files by the server itself, ranges and objects of remote stores in bounded pieces.
 
 Every object is immutable and its entity tag is its record's digest, so copies never go stale and every node gives the
 same answer. It knows nothing of videos, tokens or timelines.
@@ -22,6 +22,7 @@ from penstock.streaming.conditions import (
     requested_range,
 )
 from penstock.streaming.exchange import Exchange, Header
+from penstock.streaming.memory import LARGEST, SmallObjects, Whole
 from penstock.streaming.problems import ObjectDamaged, RangeNotSatisfiable
 from penstock.streaming.publication import Document, Item
 from penstock.video.errors import StorageUnavailable
@@ -29,9 +30,6 @@ from penstock.video.errors import StorageUnavailable
 # No address with a token in it lives longer than a day, so a longer age would keep only copies that nobody can name.
 _IMMUTABLE = b"public, max-age=86400, immutable"
 _PATHS_REMEMBERED = 20_000  # about 300 bytes each
-# Bytes. So far it costs less to send a file that the system has in memory from here: having the server open it in a thread
-# of its own makes a third as many answers of 64 KB and two thirds of 128 KB; at 512 KB it makes half as many again.
-_SMALL = 128 << 10
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux; elsewhere there is no asking without waiting
 
 
@@ -57,44 +55,38 @@ class Delivery:
         self._cache = cache  # of a store that is elsewhere
         # Keys are never reused, so where an object lies never changes; finding out costs ten calls to the file system.
         self._local_path = lru_cache(maxsize=_PATHS_REMEMBERED)(store.local_path)
-        self._scratch = memoryview(bytearray(_SMALL + 1))
+        # So far it costs less to send an object from here: having the server open a file in a thread of its own makes a third
+        # as many answers of 64 KB and two thirds of 128 KB; at 512 KB it makes half as many again.
+        self._small = SmallObjects()
+        self._scratch = memoryview(bytearray(LARGEST + 1))
 
     async def send(self, exchange: Exchange, item: Item) -> None:
         """Sends an object or the range of it that is asked for.
 
         Raises :class:`RangeNotSatisfiable`, :class:`ObjectDamaged` and the store's errors before anything is sent.
         """
-        asked, etag = exchange.headers, b'"%b"' % item.etag.encode()
-        headers: list[Header] = [
-            (b"etag", etag),
-            (b"cache-control", _IMMUTABLE),
-            (b"accept-ranges", b"bytes"),
-        ]
+        asked = exchange.headers
+        if item.size <= LARGEST and b"range" not in asked and b"if-none-match" not in asked:
+            whole = self._in_memory(item)
+            if whole is not None:
+                await exchange.start(200, whole.headers)
+                await exchange.body(b"" if exchange.head else whole.body)
+                return
         if not_modified(asked.get(b"if-none-match"), item.etag):
-            await exchange.bare(304, headers)
+            await exchange.bare(304, _lasting(item))
             return
-        try:
-            part = requested_range(
-                asked.get(b"range"), asked.get(b"if-range"), size=item.size, etag=item.etag
-            )
-        except NotSatisfiable:
-            raise RangeNotSatisfiable(item.size) from None
-        headers.append((b"content-type", item.media_type.encode()))
-        small = self._at_hand(item) if part is None else None
-        path = self._file(item) if small is None else None
-        if small is None and path is None and self._cache is not None and not exchange.head:
+        part = _part(exchange, item)
+        await self._send_file(exchange, item, part, _describing(item, part))
+
+    async def _send_file(
+        self, exchange: Exchange, item: Item, part: ByteRange | None, headers: list[Header]
+    ) -> None:
+        path = self._file(item)
+        if path is None and self._cache is not None and not exchange.head:
             path = await self._cache.path(item)
-        if part is None:
-            headers.append((b"content-length", b"%d" % item.size))
-        else:
-            headers.append((b"content-length", b"%d" % (part.end - part.start)))
-            headers.append((b"content-range", b"bytes %d-%d/%d" % (part.start, part.end - 1, item.size)))
         status = 200 if part is None else 206
         if exchange.head:
             await exchange.bare(status, headers)
-        elif small is not None:
-            await exchange.start(status, headers)
-            await exchange.body(small)
         elif part is None and path is not None and exchange.pathsend:
             await exchange.start(status, headers)
             await exchange.file(path, item.size)
@@ -102,9 +94,17 @@ class Delivery:
             pieces = self._pieces(item, part or ByteRange(0, item.size), path)
             await self._stream(exchange, pieces, status, headers)
 
-    def _at_hand(self, item: Item) -> bytes | None:
-        """A small object that lies whole in this machine's memory; None where it does not, or would have to be waited for."""
-        if item.size > _SMALL or _NOWAIT is None or (path := self._local_path(item.key)) is None:
+    def _in_memory(self, item: Item) -> Whole | None:
+        """A small object, where it is remembered or this machine's memory has it; None where it would have to be waited for."""
+        whole = self._small.find(item)
+        if whole is None and (body := self._read_at_once(item)) is not None:
+            whole = Whole(tuple(_describing(item, None)), body)
+            self._small.keep(item, whole)
+        return whole
+
+    def _read_at_once(self, item: Item) -> bytes | None:
+        """The file's bytes where the system has them in memory and they are as many as they should be."""
+        if _NOWAIT is None or (path := self._local_path(item.key)) is None:
             return None
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -113,10 +113,8 @@ class Delivery:
                 read = os.preadv(descriptor, [self._scratch[: item.size + 1]], 0, _NOWAIT)
             finally:
                 os.close(descriptor)
-        except (
-            OSError
-        ):  # the disk would have to be asked, or it is not there: then the way of all others says so
-            return None
+        except OSError:
+            return None  # the disk would have to be asked, or it is not there: then the way of all others says so
         return bytes(self._scratch[: item.size]) if read == item.size else None
 
     def _file(self, item: Item) -> Path | None:
@@ -165,3 +163,32 @@ class Delivery:
             while left and (piece := file.read(min(CHUNK, left))):
                 left -= len(piece)
                 yield piece
+
+
+def _lasting(item: Item) -> list[Header]:
+    """What holds of the object however much of it is sent."""
+    return [
+        (b"etag", b'"%b"' % item.etag.encode()),
+        (b"cache-control", _IMMUTABLE),
+        (b"accept-ranges", b"bytes"),
+    ]
+
+
+def _describing(item: Item, part: ByteRange | None) -> list[Header]:
+    """The headers of the object's bytes, or of a part of them."""
+    headers = [*_lasting(item), (b"content-type", item.media_type.encode())]
+    if part is None:
+        return [*headers, (b"content-length", b"%d" % item.size)]
+    length, span = part.end - part.start, b"bytes %d-%d/%d" % (part.start, part.end - 1, item.size)
+    return [*headers, (b"content-length", b"%d" % length), (b"content-range", span)]
+
+
+def _part(exchange: Exchange, item: Item) -> ByteRange | None:
+    """The range that is asked for, None for the whole. Raises :class:`RangeNotSatisfiable`."""
+    asked = exchange.headers.get(b"range")
+    if asked is None:
+        return None
+    try:
+        return requested_range(asked, exchange.headers.get(b"if-range"), size=item.size, etag=item.etag)
+    except NotSatisfiable:
+        raise RangeNotSatisfiable(item.size) from None

@@ -35,6 +35,15 @@ _ALWAYS: tuple[Header, ...] = (
 )
 
 
+_ANY_ORIGIN: tuple[Header, ...] = ((b"access-control-allow-origin", b"*"),)
+
+
+def common_headers(node: str) -> tuple[Header, ...]:
+    """What every answer of this node says."""
+    name = node.encode("ascii", "replace").replace(b"\n", b"").replace(b"\r", b"")
+    return (*_ALWAYS, (b"penstock-node", name))
+
+
 class Exchange:
     """One request and its answer. Lower-case header names; a header that is repeated counts with its last value."""
 
@@ -51,7 +60,8 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, scope: Scope, send: Send, node: bytes) -> None:
+    def __init__(self, scope: Scope, send: Send, common: tuple[Header, ...]) -> None:
+        """``common``: what :func:`common_headers` gives."""
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
@@ -61,7 +71,7 @@ class Exchange:
         self.status = 0
         self.bytes_sent = 0
         self._send = send
-        self._common: tuple[Header, ...] = (*_ALWAYS, (b"penstock-node", node))
+        self._common = common
 
     @property
     def head(self) -> bool:
@@ -71,9 +81,9 @@ class Exchange:
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         """Sends the status and the headers."""
         origin = (
-            [(b"access-control-allow-origin", b"*")]
+            _ANY_ORIGIN
             if self.origin is None
-            else [(b"access-control-allow-origin", self.origin.encode()), (b"vary", b"Origin")]
+            else ((b"access-control-allow-origin", self.origin.encode()), (b"vary", b"Origin"))
         )
         self.status = status
         await self._send(

@@ -20,7 +20,7 @@ from penstock.streaming import cmcd, metrics, routes
 from penstock.streaming.cache import SegmentCache
 from penstock.streaming.config import StreamingConfig
 from penstock.streaming.delivery import Delivery, send_document
-from penstock.streaming.exchange import Exchange
+from penstock.streaming.exchange import Exchange, common_headers
 from penstock.streaming.problems import NotPublished, ObjectDamaged, RangeNotSatisfiable
 from penstock.streaming.publication import Item, Publication, is_manifest, rung_height
 from penstock.streaming.routes import Target
@@ -51,16 +51,16 @@ class Playback:
         """``clock`` gives seconds since the Unix epoch, for the expiry of tokens."""
         self._delivery = Delivery(outputs, _cache(outputs, config))
         self._keyring = keyring
-        self._config = config
         self._clock = clock
-        self._node = config.node.encode("ascii", "replace").replace(b"\n", b"").replace(b"\r", b"")
+        self._common_headers = common_headers(config.node)
+        self._log = structlog.get_logger("frequent").bind(node=config.node)
         self._timelines = Timelines(outputs, config)
         self._viewings = Viewings(config.sessions_remembered)
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Serves one HTTP request; what a client sends beside the headers is not read."""
         begun = time.perf_counter()
-        exchange = Exchange(scope, send, self._node)
+        exchange = Exchange(scope, send, self._common_headers)
         request = _Request(exchange)
         try:
             await self._answer(request)
@@ -157,9 +157,7 @@ class Playback:
         metrics.answered(request.kind, exchange.status, seconds, exchange.bytes_sent)
         if target is None or grant is None:
             if request.code is not None:
-                _log.info(
-                    "playback_refused", code=request.code, status=exchange.status, node=self._config.node
-                )
+                self._log.info("playback_refused", code=request.code, status=exchange.status)
             return
         facts: dict[str, object] = {
             "session_id": grant.session_id,
@@ -169,26 +167,25 @@ class Playback:
             "status": exchange.status,
             "bytes": exchange.bytes_sent,
             "duration_ms": round(seconds * 1000, 2),
-            "node": self._config.node,
         }
         said = cmcd.facts(exchange.query, exchange.headers)
         if said:
             facts["cmcd"] = said
         if not exchange.status:
-            _log.info("playback_abandoned", name=target.name, **facts)
+            self._log.info("playback_abandoned", name=target.name, **facts)
         elif request.code is not None:
-            _log.info("playback_refused", code=request.code, name=target.name, **facts)
+            self._log.info("playback_refused", code=request.code, name=target.name, **facts)
         elif request.kind == "manifest":
-            _log.info("manifest_served", name=target.name, version=request.version, **facts)
+            self._log.info("manifest_served", name=target.name, version=request.version, **facts)
         elif request.kind == "file":
-            _log.info("file_served", name=target.name, **facts)
+            self._log.info("file_served", name=target.name, **facts)
         else:
-            _log.info("segment_served", segment=target.segment_number, **facts)
+            self._log.info("segment_served", segment=target.number, **facts)
             self._watch(request, target, grant, said)
 
     def _watch(self, request: "_Request", target: Target, grant: PlaybackGrant, said: cmcd.Facts) -> None:
         """Tells a switch between rungs. Ranges do not count: they are for scrubbing through I-frames."""
-        number, rung = target.segment_number, target.track
+        number, rung = target.number, target.track
         whole = request.exchange.method == "GET" and request.exchange.status in (200, 304)
         if number is None or rung is None or request.height is None or not whole:
             return
@@ -197,7 +194,7 @@ class Playback:
         if switch is None:
             return
         metrics.SWITCHES.labels(switch.direction).inc()
-        _log.info(
+        self._log.info(
             "rung_switched",
             session_id=grant.session_id,
             video_id=target.video_id,
@@ -210,7 +207,6 @@ class Playback:
             throughput_kbps=said.get("mtp"),
             buffer_ms=said.get("bl"),
             starved=said.get("bs", False),
-            node=self._config.node,
         )
 
 
@@ -256,8 +252,7 @@ def _find(publication: Publication, target: Target) -> Item | None:
         return None
     if target.name == names.INIT_SEGMENT:
         return publication.init(track)
-    number = target.segment_number
-    return None if number is None else publication.segment(track, number)
+    return None if target.number is None else publication.segment(track, target.number)
 
 
 async def _refuse(exchange: Exchange, error: PenstockError) -> None:

@@ -26,12 +26,7 @@ class Target:
     generation_id: str
     track: str | None
     name: str
-
-    @property
-    def segment_number(self) -> int | None:
-        """The number of the media segment asked for, None where it is something else."""
-        match = _SEGMENT.fullmatch(self.name) if self.track is not None else None
-        return int(match[1]) if match else None
+    number: int | None = None  # of the media segment; None where it is something else
 
 
 def parse(raw_path: bytes) -> Target | None:
@@ -47,8 +42,11 @@ def parse(raw_path: bytes) -> Target | None:
         return None
     if "%" in text:
         parts = [unquote(part) for part in parts]
-    token, video_id, generation_id = parts[:3]
-    return Target(token, video_id, generation_id, parts[3] if len(parts) == 5 else None, parts[-1])
+    if len(parts) == 4:
+        return Target(parts[0], parts[1], parts[2], None, parts[3])
+    token, video_id, generation_id, track, name = parts
+    segment = _SEGMENT.fullmatch(name)
+    return Target(token, video_id, generation_id, track, name, int(segment[1]) if segment else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The OpenAPI document: each service's own, and all of them as the one contract that is checked in."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -9,6 +9,15 @@ from fastapi.openapi.utils import get_openapi
 from penstock.web_api.problems import Problem
 
 _OPERATIONS = frozenset({"/health", "/status", "/metrics"})  # every service has them, on its own port
+
+
+class Described(Protocol):
+    """A service that has a document of its own."""
+
+    @property
+    def openapi(self) -> Callable[[], dict[str, Any]]:
+        """Makes the document."""
+        ...
 
 
 class ContractConflict(RuntimeError):
@@ -26,7 +35,7 @@ def install(app: FastAPI) -> None:
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
-def merged(apps: Iterable[FastAPI], *, title: str, version: str, description: str) -> dict[str, Any]:
+def merged(apps: Iterable[Described], *, title: str, version: str, description: str) -> dict[str, Any]:
     """One document for all services as a client behind one address sees them. Raises :class:`ContractConflict`."""
     paths: dict[str, Any] = {}
     components: dict[str, dict[str, Any]] = {}

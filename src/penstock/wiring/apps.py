@@ -7,10 +7,12 @@ from fastapi import FastAPI
 
 from penstock.library.app import create_app as create_library
 from penstock.storage.exercise import reach
+from penstock.streaming.app import StreamingService
 from penstock.streaming.app import create_app as create_streaming
 from penstock.upload.app import create_app as create_upload
 from penstock.web_api import contract
 from penstock.web_api.service import create_service
+from penstock.wiring.lifespan import ASGIApp
 from penstock.wiring.overview import nodes_of
 from penstock.wiring.parts import Parts
 from penstock.wiring.router import PrefixRouter
@@ -51,7 +53,7 @@ def library(parts: Parts, *, roles: Sequence[str] = ("library",)) -> FastAPI:
     )
 
 
-def streaming(parts: Parts) -> FastAPI:
+def streaming(parts: Parts) -> StreamingService:
     """Playback."""
     return create_streaming(
         parts.settings.streaming,
@@ -65,7 +67,7 @@ def web(parts: Parts) -> PrefixRouter:
     """All of them on one port: nothing proxies a segment, and clients see the paths that they see everywhere."""
     uploads, playback, rest = upload(parts), streaming(parts), library(parts, roles=WEB_ROLES)
     together = _operations(parts, (uploads, rest, playback))
-    mounts: dict[str, FastAPI] = {
+    mounts: dict[str, ASGIApp] = {
         **dict.fromkeys(UPLOAD_PREFIXES, uploads),
         **dict.fromkeys(STREAMING_PREFIXES, playback),
         **dict.fromkeys(OPERATIONS, together),
@@ -78,7 +80,7 @@ def document(parts: Parts) -> dict[str, Any]:
     return _merged(parts, (upload(parts), library(parts), streaming(parts)))
 
 
-def _operations(parts: Parts, services: Iterable[FastAPI]) -> FastAPI:
+def _operations(parts: Parts, services: Iterable[contract.Described]) -> FastAPI:
     """Health, readiness and metrics of the process as a whole, and the document of everything on this port."""
     app = create_service(
         parts.settings.web("web"),
@@ -95,5 +97,5 @@ def _operations(parts: Parts, services: Iterable[FastAPI]) -> FastAPI:
     return app
 
 
-def _merged(parts: Parts, services: Iterable[FastAPI]) -> dict[str, Any]:
+def _merged(parts: Parts, services: Iterable[contract.Described]) -> dict[str, Any]:
     return contract.merged(services, title=TITLE, version=parts.settings.version, description=DESCRIPTION)

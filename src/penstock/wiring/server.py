@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -66,12 +66,14 @@ class Draining:
         if task is None:  # the server always runs a request in a task
             raise RuntimeError("a request outside any task")
 
-        async def watched(message: Message) -> None:
+        def watched(
+            message: Message,
+        ) -> Awaitable[None]:  # a coroutine of its own would add to each message's cost
             if message["type"] == "http.response.start" and _is_event_stream(message):
                 self._streams.add(task)
                 if self._closing:
                     task.cancel()
-            await send(message)
+            return send(message)
 
         self._in_flight.add(task)
         try:

@@ -217,6 +217,20 @@ def test_an_object_of_another_length_is_an_error(node: Node, stage: Stage, store
     assert node.lines("object_unusable", count=1)[-1]["code"] == "object_damaged"
 
 
+def test_a_small_object_with_other_bytes_is_an_error_until_it_is_restored(node: Node, stage: Stage) -> None:
+    """Of the right length and yet not what was published: told, and not remembered once the operator has put it right."""
+    timeline = filled(stage, [make.video(0)])
+    stage.publish(timeline)
+    track = timeline.tracks[0]
+    key, good = track.key(track.segments[0]), content(stage, timeline, track.name, 1)
+    address = node.base + stage.path(timeline, "240p/1.m4s")
+    stage.outputs.put(key, b"?" + good[1:])
+    answer = httpx.get(address)
+    assert (answer.status_code, answer.json()["code"]) == (500, "object_damaged")
+    stage.outputs.put(key, good)
+    assert httpx.get(address).content == good
+
+
 def test_many_readers_at_once_get_each_their_own_bytes(base: str, stage: Stage, film: Timeline) -> None:
     """Three hundred readers of whole segments and ranges, mixed, over a hundred connections."""
 

@@ -1,5 +1,7 @@
 """What playback URLs ask for."""
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from penstock.streaming.routes import Target
     ("path", "expected"),
     [
         (b"/stream/t/v/g/master.m3u8", Target("t", "v", "g", None, "master.m3u8")),
-        (b"/stream/t/v/g/720p/12.m4s", Target("t", "v", "g", "720p", "12.m4s")),
+        (b"/stream/t/v/g/720p/12.m4s", Target("t", "v", "g", "720p", "12.m4s", 12)),
         (b"/stream/t/v/g/720p%2Finit.mp4", Target("t", "v", "g", None, "720p/init.mp4")),
         (b"/stream/t/v/g/%2e%2e/init.mp4", Target("t", "v", "g", "..", "init.mp4")),
         (b"/stream/t/v/g", None),
@@ -43,7 +45,10 @@ def test_a_path_is_split_before_it_is_decoded(path: bytes, expected: Target | No
 )
 def test_a_segment_has_one_spelling(track: str | None, name: str, number: int | None) -> None:
     """One segment, one URL: so caches hold it once."""
-    assert Target("t", "v", "g", track, name).segment_number == number
+    path = f"/stream/t/v/g/{track}/{name}" if track else f"/stream/t/v/g/{name}"
+    target = routes.parse(quote(path).encode())
+    assert target is not None
+    assert target.number == number
 
 
 @given(st.binary(max_size=200))
