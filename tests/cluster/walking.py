@@ -234,7 +234,12 @@ def delete(walk: Walk, kill: Callable[[], None]) -> None:
     reader.stop()
     assert reader.wrong == []
     sources = walk.platform.data / "sources" / video_id
-    eventually(lambda: not sources.exists(), "its source is collected")
+
+    def collected() -> bool:
+        walk.ask("GET", "/api/videos", 200)  # if all was killed since it answered, nobody else starts it again
+        return not sources.exists()
+
+    eventually(collected, "its source is collected")
 
 
 def take_over(walk: Walk, kill: Callable[[], None]) -> None:
