@@ -6,6 +6,7 @@ from threading import Event
 import pytest
 
 from penstock.ffmpeg import commands
+from penstock.ffmpeg.encode import encode_audio
 from penstock.ffmpeg.inspect import inspect, scan
 from penstock.ffmpeg.run import run
 from penstock.ffmpeg.tools import Tools
@@ -266,6 +267,26 @@ def test_two_recordings_behind_each_other_are_said_to_be_truncated(
     first, both = planned(tools, once), planned(tools, twice)
     assert (first.scan.truncated, both.scan.truncated) == (False, True)
     assert both.frames == first.frames
+
+
+@pytest.mark.parametrize("hours", [5, 14])
+def test_a_clock_that_jumps_by_hours_makes_no_hours_of_a_frozen_picture(
+    tools: Tools, clips: Path, make: Make, tmp_path: Path, hours: int
+) -> None:
+    """Pictures and sound both end where the other recording begins, and the video says that it is not all."""
+    clip = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=6", "-f", "lavfi", "-i", "sine=d=6")
+    small = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-c:a", "aac")
+    once = make("once.ts", *clip, *small)
+    later = make("later.ts", *clip, *small, "-output_ts_offset", str(hours * 3600))
+    both = once.with_name("both.ts")
+    both.write_bytes(once.read_bytes() + later.read_bytes())
+    work = planned(tools, both)
+    assert (work.frames, work.scan.truncated) == (planned(tools, once).frames, True)
+    cut = joined_rungs(tools, work, work.chunks, tmp_path)[work.plan.rungs[-1].name]
+    assert cut.stat().st_size > 0
+    track = encode_audio(tools, both, work.plan, work.plan.audio[0], tmp_path)
+    samples = sum(segment.duration for segment in track.segments)
+    assert abs(samples / 48_000 - 6) < 0.2
 
 
 def test_looking_can_be_called_off(tools: Tools, clips: Path) -> None:

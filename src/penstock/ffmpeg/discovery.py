@@ -20,7 +20,7 @@ NEEDED = {
     # FFmpeg's own AV1 decoder needs a graphics card; any of the others will do.
     "decoders": ("h264", "hevc", "vp9", "mpeg2video", "aac", "mp3", "libdav1d|libaom-av1|libgav1"),
     "filters": (
-        "aformat", "aresample", "asetpts", "bwdif", "ebur128", "format", "fps", "idet", "scale", "setparams", "setpts",
+        "aformat", "aresample", "aselect", "asetpts", "bwdif", "ebur128", "format", "fps", "idet", "scale", "setparams", "setpts",
         "settb", "showinfo", "sidedata", "split", "tonemap", "tpad", "transpose", "trim", "zscale",
     ),
     "demuxers": ("mov", "matroska", "mpegts", "avi", "flv"),

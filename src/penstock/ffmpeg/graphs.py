@@ -7,7 +7,7 @@ then the costly work, so that nothing is scaled that is not kept.
 from fractions import Fraction
 
 from penstock.video.grid import CLOCK, Grid, nearest
-from penstock.video.media import Colour, Scan
+from penstock.video.media import LONGEST_GAP, TRANSPORT_CLOCKS, Colour, Scan
 from penstock.video.plan import Chunk, Plan, Poster, VideoTreatment
 from penstock.video.tracks import AudioTrack
 
@@ -105,8 +105,15 @@ def loudness(plan: Plan, track: AudioTrack) -> str:
 
 def _from_zero(plan: Plan, track: AudioTrack) -> list[str]:
     origin = nearest(plan.origin * CLOCK)
+    # As the scan does it with the pictures: what lies hours behind all before it is another clock's.
+    gap = (
+        [f"aselect='if(isnan(prev_selected_t),1,lte(t-prev_selected_t,{LONGEST_GAP}))'"]
+        if plan.container in TRANSPORT_CLOCKS
+        else []
+    )
     return [
         f"asettb=1/{CLOCK}",
+        *gap,
         f"asetpts=PTS-{origin}" if origin >= 0 else f"asetpts=PTS+{-origin}",
         # Fills what is missing with silence, from the very beginning on; holes and overlaps above 30 ms too, which is
         # less than a picture. Below that, timestamps of some containers jitter and nothing is missing.

@@ -4,10 +4,12 @@ from array import array
 from fractions import Fraction
 
 from penstock.ffmpeg.refusals import Refusal, refused
+from penstock.video.media import LONGEST_GAP, TRANSPORT_CLOCKS
 from penstock.video.plan import Plan, ScanResult
 
 # Seconds by which a header may claim more than there is: the last frame's, or sound's, length.
 _TOLERANCE = Fraction(1)
+_TRANSPORT_TICKS = 90_000  # a second of a transport stream's clock (ISO/IEC 13818-1)
 
 
 class PacketReader:
@@ -23,6 +25,9 @@ class PacketReader:
         self._keyframes = array("q")  # eight bytes each: an intra-only source has one per frame
         self._ends: dict[int, int] = {}
         self._time_bases: dict[int, Fraction] = {}
+        # Packets that lie further behind all before them are another clock's, and cannot be shown; None: there is no such thing.
+        self._longest_gap = LONGEST_GAP * _TRANSPORT_TICKS if plan.container in TRANSPORT_CLOCKS else None
+        self._beyond = False  # whether there were any
         self._last = 0  # presentation time of the last frame of the chosen stream
         self._decoded: dict[int, int] = {}  # the latest decode time of each stream
         self._fell_back: dict[int, int] = {}  # by how many ticks decode times fell back at most
@@ -67,6 +72,9 @@ class PacketReader:
         if shown == b"N/A" or b"D" in flags:  # D: before an edit list's beginning, never shown
             return
         start = int(shown)
+        if self._longest_gap is not None and start - self._ends.get(stream, start) > self._longest_gap:
+            self._beyond = True
+            return
         length = int(duration) if duration != b"N/A" else 0
         if stream == self._chosen:
             self._frames += 1
@@ -84,6 +92,8 @@ class PacketReader:
 
     def _is_short(self) -> bool:
         plan = self._plan
+        if self._beyond:
+            return True
         # Where a clock begins again (recordings put one behind the other), what follows lies under what was there before.
         if self._fell_back.get(self._chosen, 0) * self._time_bases[self._chosen] > _TOLERANCE:
             return True

@@ -11,6 +11,7 @@ from penstock.ffmpeg import rates
 from penstock.ffmpeg.config import FfmpegConfig
 from penstock.ffmpeg.refusals import Refusal, refused
 from penstock.video.media import (
+    TRANSPORT_CLOCKS,
     AudioStream,
     Chapter,
     Colour,
@@ -76,7 +77,8 @@ def read(
     container = str(header.get("format_name", ""))
     still = container.endswith("_pipe")
     duration = None if still else _decimal(header.get("duration"))
-    if duration is not None and duration > limits.max_duration:
+    # By the first and the last time of a transport stream, whose clock may jump in between: the scan will know.
+    if duration is not None and duration > limits.max_duration and container not in TRANSPORT_CLOCKS:
         raise refused(
             Refusal.TOO_LONG,
             f"It lasts {float(duration) / 3600:.1f} h; at most {limits.max_duration / 3600:.1f} h.",

@@ -11,6 +11,12 @@ from typing import Self
 
 from penstock.video import documents
 
+TRANSPORT_CLOCKS = frozenset({"mpegts", "mpeg"})
+"""Containers (by FFmpeg's names) that carry a broadcast's clock, which may begin anew anywhere in the file."""
+
+LONGEST_GAP = 3600
+"""Seconds for which such a recording may pause. What comes later by its clock is taken to be another clock's."""
+
 
 class Hdr(StrEnum):
     """The transfer function of a high-dynamic-range picture."""

@@ -53,6 +53,23 @@ def test_a_clock_that_begins_again_is_called_out() -> None:
         assert found.truncated is lost
 
 
+def test_a_clock_that_jumps_by_hours_ends_a_recording() -> None:
+    """What follows in a transport stream is another clock's; a gap of minutes, and one mad time, are no such thing."""
+    hour = 3600 * 90_000
+    for after, frames, end in (
+        ([600 * 90_000], 101, 600 * 90_000 + 3_600),
+        ([5 * hour, 5 * hour + 3_600], 100, 360_000),
+        ([5 * hour, 360_000], 101, 363_600),
+    ):
+        reader = PacketReader(replace(short(), container="mpegts", scan_end=None), 1000)
+        times = [*range(0, 360_000, 3_600), *after]
+        reader.feed(b"".join(b"0,%d,%d,3600,K__\n" % (time, time) for time in times) + b"0,1/90000\n")
+        found = reader.result()
+        assert found is not None
+        assert (found.frames, found.end, found.truncated) == (frames, end, frames < len(times))
+        assert found.last == end - 3_600
+
+
 def test_decode_times_stand_in_where_a_container_has_no_others() -> None:
     """AVI does not say when a picture is shown, and some packets have no time at all."""
     reader = PacketReader(short(), 100)

@@ -1,7 +1,6 @@
 import pytest
 from structlog.testing import capture_logs
 
-from penstock.processing import tooling
 from penstock.processing.tooling import Tooling
 from penstock.video.errors import ToolError
 
@@ -22,7 +21,7 @@ class Machine:
 def test_tools_that_cannot_be_started_pause_the_queue_until_they_can(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each change is said once; in between they are tried ever more seldom."""
     now = [0.0]
-    monkeypatch.setattr(tooling.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("penstock.processing.tooling.time.monotonic", lambda: now[0])
     machine = Machine()
     tools = Tooling(machine.trial)
     assert tools.is_usable()
