@@ -4,11 +4,12 @@ Nothing above this file sees a database exception, and nothing here knows what t
 no file, network or media work happens inside one.
 """
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -149,8 +150,9 @@ def _sqlite(url: URL, config: CatalogConfig) -> Engine:
     if not url.database or url.database == ":memory:":
         raise ConfigurationError("The SQLite database must be a file: sqlite:///PATH.")
     path = Path(url.database)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     filesystem.refuse_network(path.parent)
+    _make_private(path)
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
         pool_size=config.pool_size,
@@ -175,6 +177,13 @@ def _sqlite(url: URL, config: CatalogConfig) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """The file is its owner's alone from its first byte, whatever folder it lies in; SQLite gives its log the same mode."""
+    # One that is there is left alone: to close it again would end every lock that this process holds on it.
+    with suppress(OSError):  # what is in the way is told when the database is opened
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _enter_wal(connection: Any, busy_timeout_ms: int) -> None:

@@ -24,7 +24,8 @@ class Scratch:
         if self.folder.exists():
             _log.info("scratch_cleared", attempts=sum(1 for _ in self.folder.iterdir()))
             shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True, mode=0o700)
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.mkdir(mode=0o700)
 
     @contextmanager
     def attempt(self, task_id: str, attempt: int) -> Iterator[Path]:

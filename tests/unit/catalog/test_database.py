@@ -53,6 +53,16 @@ def test_every_connection_has_the_settings_that_promises_rest_on(catalog: Catalo
     catalog.close()
 
 
+def test_the_file_and_its_log_are_for_this_user_alone(tmp_path: Path) -> None:
+    """In a folder that others may enter, too: who may list it must not read titles, names and addresses there."""
+    tmp_path.chmod(0o755)
+    catalog = Catalog.open(CatalogConfig(f"sqlite:///{tmp_path}/penstock.db"))
+    catalog.migrate()
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    catalog.close()
+    assert modes == dict.fromkeys(("penstock.db", "penstock.db-wal", "penstock.db-shm"), 0o600)
+
+
 def test_a_writer_takes_its_place_before_it_reads(catalog: Catalog, path: Path) -> None:
     """A write transaction excludes other writers from its first moment, so that nothing it read can be outdated."""
     other = sqlite3.connect(path, timeout=0, isolation_level=None)

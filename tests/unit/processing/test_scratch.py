@@ -25,6 +25,7 @@ def test_a_start_clears_what_a_dead_process_left_in_its_slot_alone(tmp_path: Pat
         (left / "segment").write_bytes(b"x")
     scratch = Scratch(tmp_path, 0)
     assert list(scratch.folder.iterdir()) == []
+    assert scratch.folder.stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "1" / "task.1" / "segment").exists()
     assert scratch.free_bytes() > 0
 
