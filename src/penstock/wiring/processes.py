@@ -83,8 +83,9 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    from penstock.wiring import apps, first_start, registration, server
+    from penstock.wiring import allocator, apps, first_start, registration, server
 
+    allocator.return_large_buffers()
     settings = parts.settings
     url = settings.public_url or settings.address(listener.getsockname()[1])
     if service == "streaming":  # which has no records, and signs nothing
