@@ -84,7 +84,9 @@ class Collector:
             return self._handler(entry)(entry)
         except PenstockError as error:
             _log.warning("garbage_postponed", prefix=entry.prefix, code=error.code, detail=error.detail)
-            return _AGAIN_MS
+        except Exception as error:  # noqa: BLE001 - whatever it is, the entries after this one can be served
+            _log.error("garbage_postponed", prefix=entry.prefix, code="internal_error", exc_info=error)
+        return _AGAIN_MS
 
     def _handler(self, entry: Garbage) -> Callable[[Garbage], int | None]:
         """What serves an entry: it returns None when done, else the milliseconds until it wants to be asked again."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from penstock.catalog import accounts, claims, garbage, generations, schema, uploads, videos
 from penstock.catalog.words import TaskKind, Transport, UploadState, Visibility
@@ -246,3 +247,29 @@ def test_a_commit_beside_a_collection_loses_nothing(
     collector.sweep()
     room.work()
     invariants.check_ready(workshop, video_id)
+
+
+def test_an_entry_that_fails_as_nobody_foresaw_holds_up_no_other(
+    workshop: Workshop, room: Room, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its failure is told with a traceback and it is tried again later; what came after it goes at once."""
+    broken, fine = (workshop.upload(clip) for _ in range(2))
+    for video_id in (broken, fine):
+        workshop.delete(video_id)
+    listing = workshop.sources.list
+
+    def unreadable(prefix: str) -> Iterator[ObjectInfo]:
+        if broken in prefix:
+            raise ValueError(prefix)
+        return listing(prefix)
+
+    monkeypatch.setattr(workshop.sources, "list", unreadable)
+    later(workshop)
+    with capture_logs() as logs:
+        collect(room)
+    assert [info.key.split("/")[0] for info in listing("")] == [broken]
+    assert any(isinstance(line.get("exc_info"), ValueError) for line in logs)
+    monkeypatch.setattr(workshop.sources, "list", listing)
+    later(workshop)
+    collect(room)
+    assert list(listing("")) == []
