@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 from penstock.storage.bucket_staging import BucketStaging
 from penstock.storage.exercise import exercise, reach
 from penstock.storage.s3 import S3Store
-from penstock.storage.s3_access import BucketMissing, Pace, StorageDenied, StoreConfig
+from penstock.storage.s3_access import BucketMissing, ClockSkewed, Pace, StorageDenied, StoreConfig
 from penstock.storage.staging import Staged, StagedDiffers
 from penstock.video.errors import Cancelled, StorageUnavailable
 from tests.servers import proxy
@@ -173,3 +174,17 @@ def test_wrong_credentials_are_said_and_never_told(rclone: S3Server) -> None:
     for secret in ("another-secret-entirely", SECRET, "v/a"):
         assert secret not in everything
     assert {line["answer"] for line in logged} <= {"SignatureDoesNotMatch", "AccessDenied", "403"}
+
+
+def test_a_clock_that_the_store_refuses_is_said(rclone: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as wrong credentials, which an operator would look for in vain."""
+    staging = BucketStaging(S3Store(rclone.new(), Pace.WORK))
+    monkeypatch.setattr(
+        "botocore.auth.get_current_datetime",
+        lambda *, remove_tzinfo=True: (datetime.now(UTC) + timedelta(hours=2)).replace(
+            tzinfo=None if remove_tzinfo else UTC
+        ),
+    )
+    with pytest.raises(ClockSkewed) as caught:
+        staging.begin("v/a")
+    assert caught.value.code == "storage_clock_skewed"

@@ -13,7 +13,7 @@ import structlog
 from penstock.audit import objects, records, timelines
 from penstock.audit.findings import Fault, Finding
 from penstock.audit.objects import Count
-from penstock.catalog import Catalog, garbage, uploads, videos
+from penstock.catalog import Catalog, clock, garbage, uploads, videos
 from penstock.catalog.words import UploadState
 from penstock.storage.staging import Staging
 from penstock.storage.store import ObjectStore
@@ -146,7 +146,8 @@ class Audit:
     def _staged(self) -> Iterator[Finding]:
         """Staged bytes whose session has ended, unless the collector has them on its list."""
         assert self._staging is not None
-        oldest = identity.encode(time.time_ns() // 1_000_000 - _UNRECORDED_FOR_MS, 0)
+        with self._catalog.read() as tx:
+            oldest = identity.encode(clock.now(tx) - _UNRECORDED_FOR_MS, 0)
         for left in self._staging.leftovers():
             with self._catalog.read() as tx:
                 try:

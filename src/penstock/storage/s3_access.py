@@ -28,6 +28,12 @@ _FULL = re.compile(r"StorageFull|QuotaExceeded|InsufficientStorage|EntityTooLarg
 _SAID = re.compile(r"<Code>(\w+)</Code>|status: (\d{3})")
 
 
+class ClockSkewed(StorageUnavailable):
+    """The object store refuses what this machine's clock dates. Nothing was changed; an operator must set the clock."""
+
+    code = "storage_clock_skewed"
+
+
 class StorageDenied(StorageUnavailable):
     """The object store refuses the credentials, or they do not permit this. Nothing was changed; an operator must act."""
 
@@ -250,6 +256,8 @@ def _meaning(error: Exception) -> StorageUnavailable | StorageFull:
         return RangeRefused("The object ends before the range that was asked for.")
     if code == "NoSuchBucket":
         return BucketMissing("There is no such bucket; make it, or correct its address.")
+    if code == "RequestTimeTooSkewed":
+        return ClockSkewed("The object store refuses this machine's time; set its clock (S3 allows 15 minutes).")
     if code in _DENIED | {"401", "403"} or kind in {
         "PermissionDeniedError",
         "UnauthenticatedError",

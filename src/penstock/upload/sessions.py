@@ -4,7 +4,6 @@ Blocking code, called off the event loop. A crash between two steps leaves an op
 collected. How bytes become a source is ``completing``'s business.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from sqlalchemy import Connection
 from penstock import faults
 from penstock.access.authorize import Action, authorize
 from penstock.access.principals import Principal
-from penstock.catalog import Catalog, uploads, videos
+from penstock.catalog import Catalog, clock, uploads, videos
 from penstock.catalog.records import Upload, UploadPart
 from penstock.catalog.words import Transport, UploadState
 from penstock.faults import Point
@@ -100,9 +99,9 @@ class Sessions:
         authorize(principal, Action.UPLOAD)
         assert principal.account_id is not None
         with self._catalog.read() as tx:
-            limits = self.admission.limits(tx, principal.account_id)
+            limits, now = self.admission.limits(tx, principal.account_id), clock.now(tx)
         self.admission.check(limits, new.size)
-        place = self._place(new)  # before the record: an open session always has a place for its bytes
+        place = self._place(new, now)  # before the record: an open session always has a place for its bytes
         faults.reach(Point.UPLOAD_STAGED)
         try:
             with self._catalog.write() as tx:
@@ -266,8 +265,9 @@ class Sessions:
 
     def sweep(self) -> None:
         """Removes staged files whose session ended or never came about: what a crash between two steps leaves."""
-        oldest = identity.encode(time.time_ns() // 1_000_000 - _UNRECORDED_FOR_MS, 0)
         try:
+            with self._catalog.read() as tx:
+                oldest = identity.encode(clock.now(tx) - _UNRECORDED_FOR_MS, 0)
             for left in self._staging.leftovers():
                 if self._is_nobody_s(left.name, oldest):
                     self._staging.remove(left)
@@ -292,9 +292,9 @@ class Sessions:
         video = videos.find_duplicate(tx, principal.account_id, new.described.sha256)
         return None if video is None else Outcome(video, None, duplicate=True)
 
-    def _place(self, new: NewUpload) -> Staged:
-        """Where the bytes of a session will lie; its key says the video's id."""
-        upload_id = identity.new_id()
+    def _place(self, new: NewUpload, now: int) -> Staged:
+        """Where the bytes of a session will lie; its key says the video's id, its own when it was made by the records' clock."""
+        upload_id = identity.new_at(now)  # compared by whoever sweeps, whose clock may be another
         key = keys.source(identity.new_id(), upload_id)
         self._staging.create(upload_id)
         mark = ""

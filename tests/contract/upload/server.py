@@ -1,6 +1,7 @@
 """A handle on the upload service in a process of its own: to ask it, to watch it, to kill it."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -37,7 +38,16 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
 class Server:
     """A running process."""
 
-    def __init__(self, instance: Instance, folder: Path, **changes: Any) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        folder: Path,
+        *,
+        database: str | None = None,
+        ahead_s: float = 0,
+        **changes: Any,
+    ) -> None:
+        """``database``: another than that of the folder. ``ahead_s``: how much its clock is ahead of this machine's."""
         config = json.dumps({**asdict(SMALL), **changes})
         sources = instance.sources
         bucket = sources.config if isinstance(sources, S3Store) else None
@@ -48,10 +58,11 @@ class Server:
                 "-m",
                 "tests.contract.upload.process",
                 str(folder),
-                database_url(folder),
+                database or database_url(folder),
                 config,
                 json.dumps(asdict(store)),
             ],
+            env={**os.environ, "CLOCK_AHEAD_S": str(ahead_s)},
             stdout=subprocess.PIPE,
             text=True,
         )

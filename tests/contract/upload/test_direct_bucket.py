@@ -47,7 +47,7 @@ def instance(tmp_path: Path, catalog: Catalog, bucket: S3Store) -> Any:
         client.__exit__(None, None, None)
 
 
-def initiate(client: TestClient, data: bytes = DATA, **more: Any) -> dict[str, Any]:
+def initiate(client: TestClient | httpx.Client, data: bytes = DATA, **more: Any) -> dict[str, Any]:
     """A new direct upload."""
     body = {"filename": "film.mp4", "size": len(data), "transport": "direct", **more}
     answer = client.post("/api/uploads/initiate", json=body)
@@ -63,7 +63,9 @@ def send(part: dict[str, Any], data: bytes = DATA) -> str:
     return answer.headers["etag"]
 
 
-def complete(client: TestClient, session: dict[str, Any], etags: dict[int, str] | None = None) -> Any:
+def complete(
+    client: TestClient | httpx.Client, session: dict[str, Any], etags: dict[int, str] | None = None
+) -> Any:
     """Asks for the end."""
     parts = [{"number": number, "etag": etag} for number, etag in (etags or {}).items()]
     body = {"upload_id": session["upload_id"], "parts": parts}
