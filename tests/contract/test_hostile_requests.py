@@ -5,9 +5,10 @@ import json
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,57 @@ def scene(tmp_path_factory: pytest.TempPathFactory, clips: Path) -> Iterator[Sce
         assert not platform.log("process_crashed")
     finally:
         platform.close()
+
+
+def answered_slowly(scene: Scene, stop: threading.Event) -> dict[str, bytes]:
+    """What each kind of slow client was told before its connection was closed."""
+    host, port = scene.platform.url.removeprefix("http://").split(":")
+    key = scene.olga["authorization"].encode()
+    json_head = b"POST /api/uploads/initiate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
+    upload = (
+        b"POST /api/uploads?filename=a.mp4 HTTP/1.1\r\nhost: x\r\nauthorization: %s\r\ncontent-length: 1000\r\n\r\n"
+        % key
+    )
+    kinds = {
+        "silence": (b"", b""),
+        "half a head": (b"GET /health HTTP/1.1\r\nhost: x\r\na: ", b""),
+        "a head that drips": (b"GET /health HTTP/1.1\r\n", b"a: b\r\n"),
+        "an idle connection": (b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n", b""),
+        "half a body": (json_head + b"{", b""),
+        "a body that drips": (json_head + b"{", b" "),
+        "an upload that stops": (upload + b"abc", b""),
+    }
+    open_ = {what: socket.create_connection((host, int(port)), timeout=1) for what in kinds}
+    answers = dict.fromkeys(kinds, b"")
+    for what, connection in open_.items():
+        connection.sendall(kinds[what][0])
+    deadline = time.monotonic() + PATIENCE
+    while open_ and not stop.is_set() and time.monotonic() < deadline:
+        for what, connection in list(open_.items()):
+            connection.settimeout(0.2)
+            try:
+                connection.sendall(kinds[what][1])
+                data = connection.recv(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                data = b""
+            answers[what] += data
+            # A server that answered in full may leave the connection to its client, who is to speak next.
+            if not data or b" 408 " in data:
+                open_.pop(what).close()
+        assert scene.ask("GET", "/health").status_code == 200
+    assert not open_, f"still open: {list(open_)}"
+    return answers
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow_clients(scene: Scene) -> Iterator[Future[dict[str, bytes]]]:
+    """Slow clients beside all tests of this file: it takes the server half a minute to give the last of them up."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(answered_slowly, scene, stop)
+        stop.set()
 
 
 def told(answer: httpx.Response) -> tuple[int, Any]:
@@ -378,49 +430,6 @@ def test_a_body_that_is_too_large_is_not_read(scene: Scene) -> None:
         assert b" 413 " in raw(scene, head + body)[:20]
 
 
-def test_slow_clients_are_given_up(scene: Scene) -> None:
-    """Silence, a head that never ends, a head and a body that drip: each connection is closed, the others are served."""
-    host, port = scene.platform.url.removeprefix("http://").split(":")
-    key = scene.olga["authorization"].encode()
-    json_head = b"POST /api/uploads/initiate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
-    upload = (
-        b"POST /api/uploads?filename=a.mp4 HTTP/1.1\r\nhost: x\r\nauthorization: %s\r\ncontent-length: 1000\r\n\r\n"
-        % key
-    )
-    kinds = {
-        "silence": (b"", b""),
-        "half a head": (b"GET /health HTTP/1.1\r\nhost: x\r\na: ", b""),
-        "a head that drips": (b"GET /health HTTP/1.1\r\n", b"a: b\r\n"),
-        "an idle connection": (b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n", b""),
-        "half a body": (json_head + b"{", b""),
-        "a body that drips": (json_head + b"{", b" "),
-        "an upload that stops": (upload + b"abc", b""),
-    }
-    open_ = {what: socket.create_connection((host, int(port)), timeout=1) for what in kinds}
-    answers = dict.fromkeys(kinds, b"")
-    for what, connection in open_.items():
-        connection.sendall(kinds[what][0])
-    deadline = time.monotonic() + PATIENCE
-    while open_ and time.monotonic() < deadline:
-        for what, connection in list(open_.items()):
-            connection.settimeout(0.2)
-            try:
-                connection.sendall(kinds[what][1])
-                data = connection.recv(65536)
-            except TimeoutError:
-                continue
-            except OSError:
-                data = b""
-            answers[what] += data
-            # A server that answered in full may leave the connection to its client, who is to speak next.
-            if not data or b" 408 " in data:
-                open_.pop(what).close()
-        assert scene.ask("GET", "/health").status_code == 200
-    assert not open_, f"still open: {list(open_)}"
-    for what in ("half a body", "a body that drips", "an upload that stops"):
-        assert b"body_stalled" in answers[what], (what, answers[what])
-
-
 def test_a_hundred_connections_that_say_nothing_delay_nobody(scene: Scene) -> None:
     """They cost a descriptor each until their time is up."""
     host, port = scene.platform.url.removeprefix("http://").split(":")
@@ -549,3 +558,10 @@ def test_only_this_machine_is_answered(scene: Scene) -> None:
                 listening.append(host)
     assert listening == ["0100007F"]
     assert os.access(scene.platform.data, os.R_OK)
+
+
+def test_slow_clients_are_given_up(slow_clients: Future[dict[str, bytes]]) -> None:
+    """Silence, a head that never ends, a head and a body that drip: each connection is closed, the others are served."""
+    answers = slow_clients.result()
+    for what in ("half a body", "a body that drips", "an upload that stops"):
+        assert b"body_stalled" in answers[what], (what, answers[what])
