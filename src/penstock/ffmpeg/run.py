@@ -28,7 +28,7 @@ Sink = Callable[[bytes], None]
 
 _LAUNCHER = str(Path(launch.__file__).resolve())
 _PATIENCE = (
-    0.05  # seconds between looks at cancellation and clocks while nothing arrives: "at once" for a person
+    0.1  # seconds between looks at cancellation and clocks while nothing arrives: "at once" for a person
 )
 _READ = 1 << 18  # bytes taken from a pipe at a time
 # Bytes a pipe may hold, so that the encoder runs on while a segment is being stored. All pipes of a user share 64 MiB, and

@@ -77,6 +77,7 @@ class LocalDispatch:
         if not self._room.is_there() or not self._tooling.is_usable():
             return _PAUSED
         due: int | None = None
+        hurried = True
         while not self._ending.is_set():
             with self._catalog.read() as tx:
                 # Asked first: what becomes due between the two questions is then offered now or waited for.
@@ -88,10 +89,15 @@ class LocalDispatch:
                     losses_alone=self._policy.alone_after_losses,
                     abreast=self._abreast,
                 )
-                chosen = list(found)
+                first = next(found, None)
+                # What somebody waits for is claimed before anybody looks for more: finding the others takes longer than
+                # claiming, and their tools would start beside its own.
+                alone = hurried and first is not None and first.task.urgent
+                chosen = [] if first is None else [first] if alone else [first, *found]
             claimed = [candidate for candidate in chosen if self._claim(candidate)]
-            if not claimed:
+            if not claimed and not alone:
                 break
+            hurried = bool(claimed)  # else another was faster: now for what is left
         return self._config.sweep if due is None else min(self._config.sweep, due / 1000)
 
     def _claim(self, candidate: Candidate) -> bool:

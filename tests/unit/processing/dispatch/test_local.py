@@ -1,10 +1,13 @@
 import json
 from dataclasses import replace
 from http.client import HTTPConnection
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
-from penstock.catalog import generations
+from penstock.catalog import claims, generations, tasks
+from penstock.catalog.claims import Claim, Outcome
 from penstock.catalog.words import TaskKind, TaskState
 from penstock.storage.local import LocalStore
 from penstock.video.errors import ToolError
@@ -106,3 +109,23 @@ def test_tools_that_vanish_hold_the_queue_and_cost_nothing(
         assert code() is None
     assert [task.attempt for task in workshop.tasks(video_id) if task.kind is TaskKind.INSPECT] == [2]
     assert not any(task.failures for task in workshop.tasks(video_id))
+
+
+def test_whoever_loses_what_is_urgent_takes_what_is_left(
+    workshop: Workshop, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is claimed before anything else is looked for; that another process was faster must not hold the rest back."""
+    claim = claims.claim
+
+    def slower(tx: Connection, task_id: str, worker_id: str, **policy: Any) -> Claim:
+        task = tasks.get(tx, task_id)
+        others = tasks.listing(tx, video_id=task.video_id, kinds=[TaskKind.AUDIO, TaskKind.SCAN])
+        if task.kind is TaskKind.TRANSCODE and any(other.state is not TaskState.DONE for other in others):
+            return Claim(Outcome.BUSY)
+        return claim(tx, task_id, worker_id, **policy)
+
+    monkeypatch.setattr("penstock.processing.dispatch.local.claims.claim", slower)
+    with workshop.service(ScriptedMedia()):
+        video_id = workshop.upload(clip)
+        workshop.ring()
+        await_that(lambda: workshop.video(video_id).state is VideoState.READY, what="ready")
