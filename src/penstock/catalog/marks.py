@@ -6,12 +6,35 @@ business but this file's.
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, Row, case, func, select
+from sqlalchemy import Connection, Row, bindparam, case, func, select
 
 from penstock.catalog import schema
 from penstock.catalog.words import TaskState
 
 Mark = tuple[object, ...]
+
+
+_v, _g, _t = schema.videos.c, schema.generations.c, schema.tasks.c
+# Written once: followers ask every second, and composing a question takes longer than answering it.
+_VIDEOS = (
+    select(_v.id, _v.version, _v.events, _v.updated_at, _g.id, _g.version, _g.progress)
+    .add_columns(_g.published_prefix_ms, _g.timeline_version, _g.updated_at)
+    .join_from(schema.videos, schema.generations, _g.id == _v.current_generation_id, isouter=True)
+    .where(_v.id.in_(bindparam("ids", expanding=True)))
+)
+_TASKS = (
+    select(
+        _t.video_id,
+        func.count(),
+        func.sum(case((_t.state == TaskState.CLAIMED, 1), else_=0)),
+        func.count(_t.ended_at),
+        func.sum(_t.attempt),
+        func.sum(_t.failures + _t.losses),
+        func.sum(_t.progress),
+    )
+    .where(_t.video_id.in_(bindparam("ids", expanding=True)))
+    .group_by(_t.video_id)
+)
 
 
 def of(
@@ -21,36 +44,11 @@ def of(
 
     A video that does not exist has none.
     """
-    found: dict[str, tuple[Mark, Mark | None]] = {}
-    tasks = _tasks(tx, with_tasks) if with_tasks else {}
-    v, g = schema.videos.c, schema.generations.c
-    query = (
-        select(v.id, v.version, v.events, v.updated_at, g.id, g.version, g.progress, g.published_prefix_ms)
-        .add_columns(g.timeline_version, g.updated_at)
-        .join_from(schema.videos, schema.generations, g.id == v.current_generation_id, isouter=True)
-        .where(v.id.in_(video_ids))
-    )
-    for row in tx.execute(query):
-        found[row[0]] = (tuple(row[1:]), tasks.get(row[0]))
-    return found
-
-
-def _tasks(tx: Connection, video_ids: Collection[str]) -> Mapping[str, Mark]:
-    t = schema.tasks.c
-    query = (
-        select(
-            t.video_id,
-            func.count(),
-            func.sum(case((t.state == TaskState.CLAIMED, 1), else_=0)),
-            func.count(t.ended_at),
-            func.sum(t.attempt),
-            func.sum(t.failures + t.losses),
-            func.sum(t.progress),
-        )
-        .where(t.video_id.in_(video_ids))
-        .group_by(t.video_id)
-    )
-    return {row[0]: _values(row) for row in tx.execute(query)}
+    rows = tx.execute(_TASKS, {"ids": list(with_tasks)}) if with_tasks else ()
+    tasks = {row[0]: _values(row) for row in rows}
+    return {
+        row[0]: (_values(row), tasks.get(row[0])) for row in tx.execute(_VIDEOS, {"ids": list(video_ids)})
+    }
 
 
 def _values(row: Row[tuple[object, ...]]) -> Mark:
