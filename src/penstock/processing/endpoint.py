@@ -7,8 +7,8 @@ memory of an idle process that gets a request every few seconds.
 import errno
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +18,8 @@ import structlog
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
-from penstock.video.errors import ConfigurationError, PenstockError
-
-Check = Callable[[], None]  # raises where the dependency cannot be used
+from penstock.video.errors import ConfigurationError
+from penstock.web_api.dependencies import Check, Dependencies
 
 _log = structlog.get_logger()
 
@@ -43,9 +42,10 @@ class Endpoint:
         where the address cannot be listened on at all.
         """
         started_at = datetime.now(UTC)
+        asked = Dependencies(checks)
 
         def status() -> tuple[HTTPStatus, dict[str, Any]]:
-            dependencies = [_asked(name, check) for name, check in checks.items()]
+            dependencies = [asdict(answer) for answer in asked.ask()]
             ready = all(item["status"] == "ok" for item in dependencies)
             return HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, {
                 **constants,
@@ -125,17 +125,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_args: Any) -> None:
         """Nothing: probes come every few seconds and tell nothing."""
-
-
-def _asked(name: str, check: Check) -> dict[str, Any]:
-    begun = time.perf_counter()
-    code = None
-    try:
-        check()
-    except PenstockError as error:
-        code = error.code
-    except Exception:  # noqa: BLE001 - whatever a driver raises, the answer is that it is down
-        code = "unreachable"
-        _log.warning("dependency_down", dependency=name, exc_info=True)
-    elapsed = round((time.perf_counter() - begun) * 1000, 1)
-    return {"name": name, "status": "ok" if code is None else "down", "ms": elapsed, "code": code}

@@ -1,24 +1,17 @@
 """``/health``, ``/status`` and ``/metrics``: what machines ask of every service."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Literal
 
-import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field
 
-from penstock.video.errors import PenstockError
 from penstock.web_api.config import WebConfig
-
-Check = Callable[
-    [], None
-]  # blocking, bounded by its adapter's own timeout; raises where the dependency cannot be used
-
-_log = structlog.get_logger()
+from penstock.web_api.dependencies import Check, Dependencies
 
 
 class Health(BaseModel):
@@ -51,6 +44,7 @@ def routes(config: WebConfig, checks: Mapping[str, Check]) -> APIRouter:
     """The three endpoints. ``checks`` by the name of the dependency."""
     router = APIRouter(tags=["operations"])
     started_at = datetime.now(UTC)
+    asked = Dependencies(checks)
 
     @router.get("/health")
     def health() -> Health:
@@ -60,7 +54,7 @@ def routes(config: WebConfig, checks: Mapping[str, Check]) -> APIRouter:
     @router.get("/status", responses={503: {"model": Readiness, "description": "A dependency is down."}})
     def status(response: Response) -> Readiness:
         """Readiness: version and dependencies, each asked now."""
-        dependencies = [_asked(name, check) for name, check in checks.items()]
+        dependencies = [Dependency(**asdict(answer)) for answer in asked.ask()]
         ready = all(item.status == "ok" for item in dependencies)
         response.status_code = 200 if ready else 503
         return Readiness(
@@ -79,18 +73,3 @@ def routes(config: WebConfig, checks: Mapping[str, Check]) -> APIRouter:
         return Response(encoder(REGISTRY), media_type=content_type)
 
     return router
-
-
-def _asked(name: str, check: Check) -> Dependency:
-    begun = time.perf_counter()
-    code = None
-    try:
-        check()
-    except PenstockError as error:
-        code = error.code
-        _log.warning("dependency_down", dependency=name, code=code, detail=error.detail)
-    except Exception:  # noqa: BLE001 # whatever a driver raises, the answer is that it is down
-        code = "unreachable"
-        _log.warning("dependency_down", dependency=name, code=code, exc_info=True)
-    elapsed = round((time.perf_counter() - begun) * 1000, 1)
-    return Dependency(name=name, status="ok" if code is None else "down", ms=elapsed, code=code)

@@ -12,6 +12,7 @@ from penstock.web_api import contract, health, problems
 from penstock.web_api.bodies import BodyLimit, StreamsBody
 from penstock.web_api.config import WebConfig
 from penstock.web_api.context import RequestContext
+from penstock.web_api.dependencies import Check
 from penstock.web_api.security import SecurityHeaders
 
 
@@ -33,7 +34,7 @@ def create_service(
     title: str,
     description: str,
     routers: Iterable[APIRouter],
-    checks: Mapping[str, health.Check],
+    checks: Mapping[str, Check],
     streams_body: StreamsBody = _reads_whole,
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
