@@ -41,6 +41,15 @@ def walk() -> list[str]:
     return [f"WALK=whole {sys.executable} -m pytest {test}" for test in failed]
 
 
+def queue() -> list[str]:
+    """A thousand videos brought to wait by fifty clients at once; what repeats it if something did not hold."""
+    test = "tests/cluster/test_a_long_queue.py"
+    many = {"QUEUED_VIDEOS": "1000"}
+    return (
+        [f"QUEUED_VIDEOS=1000 {sys.executable} -m pytest {test}"] if _pytest(test, many, shown=True) else []
+    )
+
+
 def membership(seed: int) -> list[str]:
     """Every story of a cluster from this seed, on a good network and a lossy one; what repeats the failed ones."""
     failed = []
@@ -69,6 +78,9 @@ def main() -> int:
     began = time.monotonic()
     failed += walk()
     print(f"every point: {'FAILED' if failed else 'held'}, {time.monotonic() - began:.0f} s", flush=True)
+    lost = queue()
+    print(f"a thousand waiting: {'FAILED' if lost else 'held'}", flush=True)
+    failed += lost
     while time.monotonic() < deadline:
         began = time.monotonic()
         broken = processing(seed, ROUND)
