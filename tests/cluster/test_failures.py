@@ -196,9 +196,15 @@ def test_an_interrupted_command_ends_quietly(start: Starter, long_clip: Path) ->
     said, _ = waiting.communicate(timeout=60)
     assert waiting.returncode == 130
     assert "Traceback" not in said
+    encoded = len(platform.log("chunk_encoded"))
     with platform.client() as client:
         (video,) = client.videos().items
-        assert client.wait(video.id).state == "ready"
+        eventually(
+            lambda: (
+                len(platform.log("chunk_encoded")) > encoded or client.details(video.id)["state"] == "ready"
+            ),
+            "the next chunk is encoded",
+        )
 
 
 def test_an_idle_platform_is_small(start: Starter) -> None:
