@@ -108,7 +108,7 @@ def configure(config: TelemetryConfig, *, stream: TextIO | None = None) -> Telem
     level = logging.getLevelNamesMapping()[config.level.upper()]
     structlog.configure(
         processors=[*shared, *renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=_logger_class(level),
         logger_factory=lines.logger,
         cache_logger_on_first_use=False,  # module-level loggers must follow a later configure(); the cost is 2 us a line
     )
@@ -116,6 +116,28 @@ def configure(config: TelemetryConfig, *, stream: TextIO | None = None) -> Telem
     provider = _configure_tracing(config) if config.otlp_endpoint else None
     owned = output is not stream and output is not sys.stderr
     return Telemetry(output, lines, owned=owned, tracer_provider=provider)
+
+
+def _logger_class(level: int) -> type[Any]:
+    """The logger that rooms get: arguments pass through five calls of structlog's, so plain facts at ``info`` go a shorter way."""
+    filtering: Any = structlog.make_filtering_bound_logger(level)
+    if level > logging.INFO:
+        return cast("type[Any]", filtering)
+
+    class Logger(filtering):  # type: ignore[misc]  # made at run time
+        def info(self, event: str, *arguments: Any, **facts: Any) -> None:
+            if arguments:
+                super().info(event, *arguments, **facts)
+                return
+            line: Any = {**self._context, **facts, "event": event}
+            try:
+                for processor in self._processors:
+                    line = processor(self._logger, "info", line)
+            except structlog.DropEvent:
+                return
+            self._logger.info(line)
+
+    return Logger
 
 
 class _Lines:

@@ -3,7 +3,7 @@
 It knows ASGI and CORS, and nothing of videos.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
 
 from starlette.responses import Response
@@ -78,7 +78,8 @@ class Exchange:
         """Whether the body is to be left out."""
         return self.method == "HEAD"
 
-    async def start(self, status: int, headers: Iterable[Header]) -> None:
+    # These two are part of every answer, and a coroutine around the server's own would cost as much as what they do.
+    def start(self, status: int, headers: Iterable[Header]) -> Awaitable[None]:
         """Sends the status and the headers."""
         origin = (
             _ANY_ORIGIN
@@ -86,14 +87,14 @@ class Exchange:
             else ((b"access-control-allow-origin", self.origin.encode()), (b"vary", b"Origin"))
         )
         self.status = status
-        await self._send(
+        return self._send(
             {"type": "http.response.start", "status": status, "headers": [*headers, *origin, *self._common]}
         )
 
-    async def body(self, data: bytes, *, more: bool = False) -> None:
+    def body(self, data: bytes, *, more: bool = False) -> Awaitable[None]:
         """Sends the body, or a part of it."""
         self.bytes_sent += len(data)
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        return self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def file(self, path: Path, size: int) -> None:
         """Has the server send a whole file, which it opens and reads by itself after this returns."""

@@ -74,7 +74,11 @@ class Timelines:
             age = self._config.growing_recheck  # it may be published, or be retried, at any moment
         else:
             age = self._config.settled_recheck if publication.settled else unsettled_age
-        return await self._read_since(key, self._clock() - age)
+        since = self._clock() - age
+        if known is not None and known.as_of >= since:  # as nearly always
+            self._known.move_to_end(key)
+            return _watchable(known.publication)
+        return await self._read_since(key, since)
 
     async def _read_since(self, key: Key, since: float) -> Publication:
         known = self._known.get(key)

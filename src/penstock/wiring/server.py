@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class Draining:
-    """The application with a door: open, then closing, then shut."""
+    """The application with a door: open, then closing, then shut. It belongs to the loop in which it is made."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,6 +37,7 @@ class Draining:
         self._streams: set[asyncio.Task[Any]] = set()
         self._closing = False
         self._empty = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -62,13 +63,12 @@ class Draining:
             await asyncio.wait(self._in_flight, timeout=1.0)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)  # which asks the system nothing, unlike without the loop
         if task is None:  # the server always runs a request in a task
             raise RuntimeError("a request outside any task")
 
-        def watched(
-            message: Message,
-        ) -> Awaitable[None]:  # a coroutine of its own would add to each message's cost
+        # Not a coroutine of its own, which would add to the cost of each message.
+        def watched(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start" and _is_event_stream(message):
                 self._streams.add(task)
                 if self._closing:
