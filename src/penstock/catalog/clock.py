@@ -4,7 +4,9 @@ from sqlalchemy import Connection, select
 
 from penstock.catalog.dialect import now_ms
 
+_NOW = select(now_ms())
+
 
 def now(tx: Connection) -> int:
     """UTC milliseconds since the Unix epoch by the database's clock."""
-    return tx.execute(select(now_ms())).scalar_one()
+    return tx.execute(_NOW).scalar_one()

@@ -7,7 +7,7 @@ Whoever changes a task, a track or a segment holds the generation's lock first (
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, case, func, or_, select, text
+from sqlalchemy import Connection, bindparam, case, func, or_, select, text
 
 from penstock.catalog import clock, schema, segments, states, tasks
 from penstock.catalog.dialect import now_ms
@@ -55,9 +55,7 @@ def open_next(tx: Connection, video_id: str) -> Generation:
 
 def get(tx: Connection, generation_id: str) -> Generation:
     """The generation. Raises :class:`NotFound`."""
-    row = tx.execute(
-        select(*states.generation_columns()).where(schema.generations.c.id == generation_id)
-    ).one_or_none()
+    row = tx.execute(states.GENERATION, {"generation": generation_id}).one_or_none()
     if row is None:
         raise NotFound("There is no such generation.", code="generation_not_found")
     return load(Generation, row)
@@ -169,6 +167,14 @@ def record_scan(
     )
 
 
+_t = schema.tasks.c
+_SHARE = case((_t.state == TaskState.DONE, 1.0), (_t.state == TaskState.CLAIMED, _t.progress), else_=0.0)
+# Composed once: the progress of every run leads to it.
+_WORK = select(func.coalesce(func.sum(_t.work * _SHARE), 0.0), func.coalesce(func.sum(_t.work), 0.0)).where(
+    _t.generation_id == bindparam("generation")
+)
+
+
 def refresh_progress(tx: Connection, generation_id: str) -> float:
     """Derives progress from the tasks, under the lock: the share of the estimated work that is done. It never goes back.
 
@@ -177,15 +183,7 @@ def refresh_progress(tx: Connection, generation_id: str) -> float:
     before = get(tx, generation_id)
     if before.state is not GenerationState.ENCODING:  # without a plan nobody knows how much there is to do
         return before.progress
-    table = schema.tasks.c
-    share = case(
-        (table.state == TaskState.DONE, 1.0), (table.state == TaskState.CLAIMED, table.progress), else_=0.0
-    )
-    finished, planned = tx.execute(
-        select(
-            func.coalesce(func.sum(table.work * share), 0.0), func.coalesce(func.sum(table.work), 0.0)
-        ).where(table.generation_id == generation_id)
-    ).one()
+    finished, planned = tx.execute(_WORK, {"generation": generation_id}).one()
     total = max(before.work_total, planned)
     progress = max(before.progress, min(finished / total, _ALMOST) if total > 0 else 0.0)
     if progress > before.progress:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select
 
 from penstock.catalog import accounts, clock, schema, tasks
 from penstock.catalog.dialect import now_ms
@@ -88,13 +88,30 @@ def present(tx: Connection, *, tool_fingerprint: str | None = None) -> set[tuple
     return {(row.kind, row.urgent) for row in rows}
 
 
+_t = schema.tasks.c
+# Composed once: every look asks these, some of them for each line of work.
+_NEXT_DUE = select(func.min(_t.not_before)).where(
+    _t.state == TaskState.QUEUED, _t.not_before > bindparam("now")
+)
+
+_WANTING = select(schema.accounts).where(
+    schema.accounts.c.id.in_(
+        select(_t.account_id).where(_t.state == TaskState.QUEUED, _t.urgent == bindparam("urgent")).distinct()
+    )
+)
+_UNDER_WAY = tuple(
+    select(_t.account_id, func.sum(_t.work).label("work")).where(under_way).group_by(_t.account_id)
+    for under_way in (
+        _t.state == TaskState.CLAIMED,
+        and_(_t.state == TaskState.QUEUED, _t.announced_at.is_not(None)),
+    )
+)
+
+
 def next_due(tx: Connection) -> int | None:
     """Milliseconds until the next back-off has passed; None where no task waits for one."""
-    table = schema.tasks.c
     now = clock.now(tx)
-    earliest: int | None = tx.execute(
-        select(func.min(table.not_before)).where(table.state == TaskState.QUEUED, table.not_before > now)
-    ).scalar_one()
+    earliest: int | None = tx.execute(_NEXT_DUE, {"now": now}).scalar_one()
     return None if earliest is None else earliest - now
 
 
@@ -216,15 +233,11 @@ def _fairly(
 
 def _loads(tx: Connection, now: int, *, urgent: bool) -> dict[str, float]:
     """For each account with queued tasks: seconds of work done for it of late, and under way."""
-    table = schema.tasks.c
-    a = schema.accounts
-    queued = table.state == TaskState.QUEUED
-    wanting = select(table.account_id).where(queued, table.urgent.is_(urgent)).distinct()
-    rows = tx.execute(select(a).where(a.c.id.in_(wanting)))
-    loads = {row.id: accounts.load_of(load(Account, row), now) for row in rows}
-    for under_way in (table.state == TaskState.CLAIMED, and_(queued, table.announced_at.is_not(None))):
-        sums = select(table.account_id, func.sum(table.work).label("work")).where(under_way)
-        for row in tx.execute(sums.group_by(table.account_id)):
+    loads = {
+        row.id: accounts.load_of(load(Account, row), now) for row in tx.execute(_WANTING, {"urgent": urgent})
+    }
+    for sums in _UNDER_WAY:
+        for row in tx.execute(sums):
             if row.account_id in loads:
                 loads[row.account_id] += row.work
     return loads

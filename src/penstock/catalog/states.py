@@ -7,7 +7,7 @@ playable, the error, the dedupe key) is decided here too, so that no caller can 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, bindparam, select
 
 from penstock.catalog import clock, events, garbage, schema
 from penstock.catalog.records import Generation, Video, load
@@ -21,9 +21,7 @@ _TOKEN_LIFE_MS = 25 * 3_600_000
 
 def lock_video(tx: Connection, video_id: str) -> Video:
     """The video, locked against other writers until the commit. Raises :class:`NotFound`."""
-    row = tx.execute(
-        select(*video_columns()).where(schema.videos.c.id == video_id).with_for_update(key_share=True)
-    ).one_or_none()
+    row = tx.execute(_LOCKED_VIDEO, {"video": video_id}).one_or_none()
     if row is None:
         raise NotFound("There is no such video.", code="video_not_found")
     return load(Video, row)
@@ -34,11 +32,7 @@ def lock_generation(tx: Connection, generation_id: str) -> Generation:
 
     On SQLite the transaction is already the only writer. Raises :class:`NotFound`.
     """
-    row = tx.execute(
-        select(*generation_columns())
-        .where(schema.generations.c.id == generation_id)
-        .with_for_update(key_share=True)
-    ).one_or_none()
+    row = tx.execute(_LOCKED_GENERATION, {"generation": generation_id}).one_or_none()
     if row is None:
         raise NotFound("There is no such generation.", code="generation_not_found")
     return load(Generation, row)
@@ -52,6 +46,13 @@ def video_columns() -> list[Any]:
 def generation_columns() -> list[Any]:
     """The columns of :class:`Generation`: all but the two long documents."""
     return [column for column in schema.generations.c if column.name not in {"plan", "scan"}]
+
+
+# Composed once: nearly every transaction asks one of these, and composing a question takes longer than answering it.
+VIDEO = select(*video_columns()).where(schema.videos.c.id == bindparam("video"))
+GENERATION = select(*generation_columns()).where(schema.generations.c.id == bindparam("generation"))
+_LOCKED_VIDEO = VIDEO.with_for_update(key_share=True)
+_LOCKED_GENERATION = GENERATION.with_for_update(key_share=True)
 
 
 def advance_video(

@@ -67,7 +67,7 @@ def create(
 
 def get(tx: Connection, video_id: str) -> Video:
     """The video, deleted ones included. Raises :class:`NotFound`."""
-    row = tx.execute(select(*states.video_columns()).where(schema.videos.c.id == video_id)).one_or_none()
+    row = tx.execute(states.VIDEO, {"video": video_id}).one_or_none()
     if row is None:
         raise NotFound("There is no such video.", code="video_not_found")
     return load(Video, row)

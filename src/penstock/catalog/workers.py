@@ -1,6 +1,6 @@
 """Processing processes and their leases, judged by the database's clock alone."""
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from penstock.catalog import schema
 from penstock.catalog.dialect import now_ms
@@ -11,6 +11,18 @@ from penstock.video.identity import new_id
 
 LEASE_MS = 10_000
 """How long a silent worker keeps its claims. Renewed every 2 s: four may be missed before the work goes to another."""
+
+
+# Asked by every heartbeat and every claim: composed once, because composing takes longer than answering.
+_BY_ID = select(schema.workers).where(schema.workers.c.id == bindparam("worker"))
+_CLAIMED = select(schema.tasks.c.id, schema.tasks.c.attempt).where(
+    schema.tasks.c.worker_id == bindparam("worker"), schema.tasks.c.state == TaskState.CLAIMED
+)
+_RENEWAL = (
+    schema.workers.update()
+    .where(schema.workers.c.id == bindparam("worker"))
+    .values(renewed_at=now_ms(), lease_until=now_ms() + bindparam("lease"))
+)
 
 
 def register(
@@ -52,7 +64,7 @@ def register(
 
 def find(tx: Connection, worker_id: str) -> Worker | None:
     """The worker, or None."""
-    row = tx.execute(select(schema.workers).where(schema.workers.c.id == worker_id)).one_or_none()
+    row = tx.execute(_BY_ID, {"worker": worker_id}).one_or_none()
     return None if row is None else load(Worker, row)
 
 
@@ -62,22 +74,14 @@ def renew(tx: Connection, worker_id: str, *, lease_ms: int = LEASE_MS) -> dict[s
     A run whose task is not among them was called off or taken over and must stop. Raises :class:`StaleClaim` where the
     worker is no longer known: it must stop everything and register anew.
     """
-    table = schema.workers
-    renewed = tx.execute(
-        table.update()
-        .where(table.c.id == worker_id)
-        .values(renewed_at=now_ms(), lease_until=now_ms() + lease_ms)
-    ).rowcount
-    if not renewed:
+    if not tx.execute(_RENEWAL, {"worker": worker_id, "lease": lease_ms}).rowcount:
         raise StaleClaim("The worker was given up; register again.", code="worker_unknown")
     return claimed(tx, worker_id)
 
 
 def claimed(tx: Connection, worker_id: str) -> dict[str, int]:
     """The worker's claims that are in force: task id to attempt."""
-    t = schema.tasks.c
-    rows = tx.execute(select(t.id, t.attempt).where(t.worker_id == worker_id, t.state == TaskState.CLAIMED))
-    return {row.id: row.attempt for row in rows}
+    return {row.id: row.attempt for row in tx.execute(_CLAIMED, {"worker": worker_id})}
 
 
 def leave(tx: Connection, worker_id: str) -> None:
