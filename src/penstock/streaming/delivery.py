@@ -176,7 +176,7 @@ def _lasting(item: Item) -> list[Header]:
 
 def _describing(item: Item, part: ByteRange | None) -> list[Header]:
     """The headers of the object's bytes, or of a part of them."""
-    headers = [*_lasting(item), (b"content-type", item.media_type.encode())]
+    headers = [(b"content-type", item.media_type.encode()), *_lasting(item)]
     if part is None:
         return [*headers, (b"content-length", b"%d" % item.size)]
     length, span = part.end - part.start, b"bytes %d-%d/%d" % (part.start, part.end - 1, item.size)

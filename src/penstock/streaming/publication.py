@@ -17,6 +17,7 @@ from penstock.manifests import dash, hls, names
 from penstock.video.timeline import Artefact, Timeline, TimelineState, Track, TrackKind
 
 _SMALLEST_GZIP = 1024  # bytes; below it a packet is saved at best
+_ITEMS_REMEMBERED = 1024  # of one version, about 400 bytes each: what many players fetch at the same moment
 _SETTLED = frozenset({TimelineState.FROZEN, TimelineState.DELETED})
 
 
@@ -50,6 +51,7 @@ class Publication:
         self._files = {item.name: item for item in (*timeline.artefacts, *timeline.captions)}
         self._views: dict[int | None, Timeline] = {None: timeline}
         self._documents: dict[tuple[str | None, str, int | None], asyncio.Task[Document]] = {}
+        self._segments: dict[tuple[str, int], Item] = {}
 
     @property
     def settled(self) -> bool:
@@ -76,10 +78,14 @@ class Publication:
 
     def segment(self, track: Track, number: int) -> Item | None:
         """A published segment of a track."""
-        found = track.segment(number)
-        if found is None:
-            return None
-        return Item(track.key(found), found.size, found.etag, _media_type(track), rung_height(track))
+        asked = (track.name, number)
+        item = self._segments.get(asked)
+        if item is None and (found := track.segment(number)) is not None:
+            if len(self._segments) >= _ITEMS_REMEMBERED:
+                self._segments.clear()
+            item = Item(track.key(found), found.size, found.etag, _media_type(track), rung_height(track))
+            self._segments[asked] = item
+        return item
 
     async def manifest(self, track: str | None, name: str, max_height: int | None) -> Document | None:
         """The manifest of this name for a viewer with this limit, None where there is none."""

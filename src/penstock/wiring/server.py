@@ -155,7 +155,9 @@ async def _refuse(send: Send) -> None:
 
 
 def _is_event_stream(message: Message) -> bool:
-    for name, value in message.get("headers", ()):  # a loop, and the rarer half first: segments come by here
-        if value.startswith(b"text/event-stream") and name.lower() == b"content-type":
-            return True
+    for name, value in message.get(
+        "headers", ()
+    ):  # a loop, and names are in lower case: segments come by here
+        if name == b"content-type":
+            return bool(value.startswith(b"text/event-stream"))
     return False
