@@ -1,11 +1,15 @@
+import struct
 from fractions import Fraction
 from pathlib import Path
 from subprocess import run as execute
 
+import pytest
+
 from penstock.ffmpeg.images import captions, poster
 from penstock.ffmpeg.tools import Tools
+from penstock.video.plan import Settings
 from tests.media.conftest import Make
-from tests.media.whole import planned
+from tests.media.whole import joined_rungs, planned
 
 
 def grey(tools: Tools, media: Path, *arguments: str) -> bytes:
@@ -38,6 +42,34 @@ def test_a_poster_stands_upright(tools: Tools, clips: Path, tmp_path: Path) -> N
     upright, lying = grey(tools, work.source), grey(tools, work.source, "-noautorotate")
     picture = grey(tools, made.path)
     assert distance(picture, upright) < distance(picture, lying)
+
+
+@pytest.mark.parametrize("turned", ["0", "90"])
+def test_a_mirrored_film_lies_as_players_show_it(
+    tools: Tools, make: Make, tmp_path: Path, turned: str
+) -> None:
+    """Poster and rungs show a film as players of the source do: mirrored, and turned."""
+    film = make("film.mp4", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2", "-c:v", "libx264")
+    lying = make("lying.mp4", "-display_rotation", turned, "-display_hflip", "-i", film, "-c", "copy")
+    work = planned(tools, lying, Settings(max_rung=240))
+    shown = grey(tools, lying, "-ss", "0.2")
+    assert distance(grey(tools, poster(tools, lying, work.plan, tmp_path).path), shown) < 3
+    rungs = joined_rungs(tools, work, work.chunks, tmp_path)
+    assert distance(grey(tools, rungs[work.plan.rungs[-1].name], "-ss", "0.2"), shown) < 3
+
+
+@pytest.mark.parametrize("way", [2, 6, 7])
+def test_a_photograph_lies_as_its_camera_was_held(tools: Tools, make: Make, tmp_path: Path, way: int) -> None:
+    """A camera says in the picture itself how it was held."""
+    still = make("still.jpg", "-f", "lavfi", "-i", "testsrc2=s=320x180", "-frames:v", "1")
+    entry = struct.pack("<HHIHH", 0x112, 3, 1, way, 0)  # Exif 2.3: orientation, one short number
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    data = still.read_bytes()
+    source = tmp_path / "source"
+    source.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    work = planned(tools, source, Settings(max_rung=240))
+    made = poster(tools, source, work.plan, tmp_path)
+    assert distance(grey(tools, made.path), grey(tools, source)) < 3
 
 
 def test_a_poster_is_made_even_where_the_header_claims_too_much(

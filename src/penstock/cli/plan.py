@@ -67,7 +67,9 @@ def _show_source(media: "SourceMedia") -> None:
     ]
     for video in media.video:
         rate = f"{_rate(video.constant_rate)}/s" if video.constant_rate else "variable rate"
-        turned = f", turned {video.rotation} degrees" if video.rotation else ""
+        turned = (", mirrored" if video.mirrored else "") + (
+            f", turned {video.rotation} degrees" if video.rotation else ""
+        )
         hdr = f", {video.colour.hdr}" if video.colour.hdr else ""
         pairs.append(
             (

@@ -90,6 +90,23 @@ def probe(source: Path, packets: int, max_pixels: int) -> Command:
     )
 
 
+def orientation(source: Path, stream: int, max_pixels: int) -> Command:
+    """How the first picture itself wants to be shown, as JSON on standard output: photographs say it there (EXIF)."""
+    return Command(
+        "ffprobe",
+        (
+            *("-v", "error"),
+            *_guarded(max_pixels),
+            *("-select_streams", str(stream), "-read_intervals", "%+#1"),
+            "-show_frames",
+            *("-show_entries", "frame=:frame_side_data=displaymatrix"),
+            *("-of", "json"),
+            _name(source),
+        ),
+        (source,),
+    )
+
+
 def scan(source: Path, plan: Plan, max_pixels: int) -> Command:
     """Packets' stream, times and flags as CSV on standard output, then each stream's ticks; nothing is decoded."""
     # Where each stream has a length of its own to be held against, the others need not be listed: half the time.

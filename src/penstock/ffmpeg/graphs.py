@@ -156,6 +156,7 @@ def _upright(video: VideoTreatment, width: int, height: int) -> list[str]:
     else:
         matrix = f":out_color_matrix={after.matrix}" if before.matrix != after.matrix else ""
         filters = [f"scale={size}:flags=bicubic:out_range=tv{matrix}"]
+    filters += ["hflip"] if video.mirrored else []
     filters += {0: [], 90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}[
         video.rotation
     ]

@@ -119,6 +119,9 @@ def _with_pictures_seen(
         lost = SkippedStream(stream.index, "video", "undecodable")
         return replace(media, video=media.video[1:], skipped=(*media.skipped, lost))
     seen = probe.corrected(stream, first, tools.config)
+    if media.still:
+        turn, mirrored = _orientation_of_still(tools, source, stream.index, cancel)
+        return replace(media, video=(replace(seen, rotation=turn, mirrored=mirrored), *media.video[1:]))
     order = next(
         str(item.get("field_order")) for item in document["streams"] if item["index"] == stream.index
     )
@@ -127,6 +130,14 @@ def _with_pictures_seen(
         many = look(_MANY, None if media.duration is None else media.duration / 10)
         seen = replace(seen, scan=(many if many.pictures else first).scan)
     return replace(media, video=(seen, *media.video[1:]))
+
+
+def _orientation_of_still(tools: Tools, source: Path, stream: int, cancel: Event | None) -> tuple[int, bool]:
+    answer = bytearray()
+    command = commands.orientation(source, stream, tools.config.max_pixels)
+    run(tools, command, {1: answer.extend}, cancel=cancel, deadline=_PATIENCE)
+    frames = json.loads(answer or b"{}").get("frames", [])
+    return probe.orientation(frames[0]) if frames else (0, False)
 
 
 def _report_size(pictures: int) -> int:

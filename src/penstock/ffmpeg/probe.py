@@ -1,5 +1,6 @@
 """From what the probes print to facts: ffprobe's JSON, and the report of FFmpeg's own look at the first pictures."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -22,6 +23,8 @@ from penstock.video.media import (
     VideoStream,
 )
 
+# A row of a display matrix as ffprobe prints it: its number, and three of which the last is perspective.
+_MATRIX_ROW = re.compile(r"[0-9a-f]{8}: +(-?\d+) +(-?\d+) +-?\d+")
 _TEXT_SUBTITLES = frozenset(
     {"subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text", "sami", "microdvd", "subviewer"}
 )
@@ -244,13 +247,15 @@ def _video(stream: Mapping[str, Any], ticks: list[Fraction]) -> VideoStream:
     shown_from = _ticks(stream.get("start_pts"), time_base)
     if shown_from is None:
         shown_from = min(times, default=Fraction(0))
+    turn, mirrored = orientation(stream)
     return VideoStream(
         index=int(stream["index"]),
         codec=str(stream["codec_name"]),
         width=int(stream["width"]),
         height=int(stream["height"]),
         sample_aspect=_aspect(stream.get("sample_aspect_ratio")),
-        rotation=_rotation(stream),
+        rotation=turn,
+        mirrored=mirrored,
         pixel_format=pixel_format,
         bit_depth=_bit_depth(pixel_format),
         colour=_colour(
@@ -317,12 +322,17 @@ def _is_encrypted(item: Mapping[str, Any]) -> bool:
     )
 
 
-def _rotation(stream: Mapping[str, Any]) -> int:
-    """Degrees clockwise: a display matrix counts the other way round (libavutil/display.h)."""
-    for item in stream.get("side_data_list", []):
-        if "rotation" in item:
-            return round(-float(item["rotation"]) / 90) * 90 % 360
-    return 0
+def orientation(item: Mapping[str, Any]) -> tuple[int, bool]:
+    """How a stream's or a picture's display matrix wants it shown: mirrored left to right or not, then turned clockwise."""
+    for data in item.get("side_data_list", []):
+        numbers = _MATRIX_ROW.findall(str(data.get("displaymatrix", "")))
+        if len(numbers) >= 2:
+            (a, b), (c, d) = ((int(first), int(second)) for first, second in numbers[:2])
+            # A point (x, y), y downwards, is shown at (ax + cy, bx + dy) (ISO/IEC 14496-12): the lower row is that of the turn
+            # whether there is a mirror or not, and the determinant tells whether there is.
+            turn = round(math.degrees(math.atan2(-c, d)) / 90) * 90 % 360
+            return turn, a * d - b * c < 0
+    return 0, False
 
 
 def dolby_vision_profile(document: Mapping[str, Any], index: int) -> int | None:

@@ -70,6 +70,7 @@ class VideoStream:
     average_rate: Fraction | None  # frames/s over the whole stream as the header claims
     scan: Scan
     language: str | None = None  # as tagged, for instance ``eng``
+    mirrored: bool = False  # to be shown left to right swapped, before it is turned
 
     @property
     def upright_size(self) -> tuple[Fraction, Fraction]:

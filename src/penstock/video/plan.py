@@ -56,6 +56,7 @@ class VideoTreatment:
     width: int  # of the pictures as decoded
     height: int
     rotation: int  # degrees clockwise
+    mirrored: bool  # left to right, before it is turned
     deinterlace: Scan  # progressive: nothing to do; else the field that comes first
     colour_in: Colour  # with gaps filled by what the size suggests
     colour_out: Colour
@@ -304,6 +305,7 @@ def _treatment(stream: VideoStream) -> VideoTreatment:
         width=stream.width,
         height=stream.height,
         rotation=stream.rotation,
+        mirrored=stream.mirrored,
         deinterlace=stream.scan,
         colour_in=colour,
         colour_out=replace(colour, full_range=False) if kept else Colour(False, "bt709", "bt709", "bt709"),

@@ -121,12 +121,27 @@ def test_limits_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("matrix", "clockwise"), [("-90", 90), ("90", 270), ("180", 180), ("-180", 180), ("0", 0)]
+    ("matrix", "clockwise", "mirrored"),
+    [
+        ((1, 0, 0, 1), 0, False),
+        ((0, 1, -1, 0), 90, False),
+        ((-1, 0, 0, -1), 180, False),
+        ((0, -1, 1, 0), 270, False),
+        ((-1, 0, 0, 1), 0, True),
+        ((1, 0, 0, -1), 180, True),
+        ((0, -1, -1, 0), 90, True),
+        ((0, 1, 1, 0), 270, True),
+    ],
 )
-def test_rotation_is_counted_clockwise(matrix: str, clockwise: int) -> None:
-    """FFmpeg's display matrix counts the other way round."""
-    stream = PICTURES | {"side_data_list": [{"side_data_type": "Display Matrix", "rotation": matrix}]}
-    assert read(stream).video[0].rotation == clockwise
+def test_a_display_matrix_says_how_pictures_lie(
+    matrix: tuple[int, ...], clockwise: int, mirrored: bool
+) -> None:
+    """All eight ways in which a picture can lie: mirrored or not, then turned clockwise."""
+    a, b, c, d = (65536 * value for value in matrix)
+    text = f"\n00000000: {a:12} {b:12} 0\n00000001: {c:12} {d:12} 0\n00000002: 0 0 1073741824\n"
+    stream = PICTURES | {"side_data_list": [{"side_data_type": "Display Matrix", "displaymatrix": text}]}
+    video = read(stream).video[0]
+    assert (video.rotation, video.mirrored) == (clockwise, mirrored)
 
 
 @pytest.mark.parametrize(
