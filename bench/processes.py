@@ -52,7 +52,7 @@ def memory(pid: int) -> int:
 
 @dataclass
 class Peak:
-    """Watches the memory of some trees of processes: ``with Peak([pid]) as peak: ...``, then ``peak.bytes``.
+    """Watches the memory of some trees of processes: ``with Peak([pid]) as peak: ...``, then ``peak.bytes``, the most of ``peak.seen``.
 
     ``without``: a process whose own memory does not count (this one, whose children are the point).
     """
@@ -60,7 +60,7 @@ class Peak:
     roots: list[int]
     without: int | None = None
     pace: float = 0.25  # seconds; a look takes a few milliseconds per process
-    bytes: int = 0
+    seen: list[int] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -74,7 +74,12 @@ class Peak:
         assert self._thread is not None
         self._thread.join()
 
+    @property
+    def bytes(self) -> int:
+        """The most that was seen; 0 where nothing was."""
+        return max(self.seen, default=0)
+
     def _watch(self) -> None:
         while not self._over.wait(self.pace):
             there = {pid for root in self.roots for pid in tree(root)} - {self.without}
-            self.bytes = max(self.bytes, sum(memory(pid) for pid in there))
+            self.seen.append(sum(memory(pid) for pid in there))

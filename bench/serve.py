@@ -10,10 +10,7 @@ Needs nginx and wrk: `sudo python3 scripts/servers.py install bench`.
 """
 
 import json
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,7 +24,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench import page  # noqa: E402 - found by the line above
+from bench import nginx, page  # noqa: E402 - found by the line above
 from bench.pairs import FOLDER, Contender, Figures, Ledger, Pair, median, ratio, ratios, stamp  # noqa: E402
 from bench.processes import Peak, cpu  # noqa: E402
 from penstock.manifests import names  # noqa: E402
@@ -43,16 +40,7 @@ CONNECTIONS = 64
 FILM = 1800  # segments of four seconds: two hours
 SEGMENT_SECONDS, BIT_RATE = 4, 2_000_000
 
-_NGINX = """\
-daemon off; worker_processes 1; user {user}; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log;
-events {{ worker_connections 4096; }}
-http {{
-    access_log {folder}/nginx-access.log combined;
-    sendfile on; tcp_nopush on; keepalive_requests 100000000; types {{ video/mp4 m4s; }}
-    client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-    server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; }}
-}}
-"""
+_NGINX = "sendfile on; tcp_nopush on; keepalive_requests 100000000; types {{ video/mp4 m4s; }} root {root};"
 _WRK = """\
 local paths, last = {}, 0
 function init(arguments) for line in io.lines(arguments[1]) do paths[#paths + 1] = line end end
@@ -103,25 +91,6 @@ class Theatre:
 
 
 @contextmanager
-def nginx(theatre: Theatre) -> Iterator[int]:
-    """One worker on a port of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    user = "root" if os.geteuid() == 0 else "nobody"
-    text = _NGINX.format(user=user, folder=theatre.folder, port=port, root=theatre.folder / "outputs")
-    (theatre.folder / "nginx.conf").write_text(text)
-    program = shutil.which("nginx")
-    assert program is not None
-    command = [program, "-c", str(theatre.folder / "nginx.conf"), "-p", str(theatre.folder)]
-    with subprocess.Popen(command) as process:
-        try:
-            _await(port)
-            yield port
-        finally:
-            process.send_signal(signal.SIGTERM)
-
-
-@contextmanager
 def streaming(theatre: Theatre) -> Iterator[tuple[int, int]]:
     """Port and pid of one streaming service."""
     arguments = json.dumps({"root": str(theatre.folder), "node": "bench"})
@@ -132,15 +101,6 @@ def streaming(theatre: Theatre) -> Iterator[tuple[int, int]]:
             yield int(process.stdout.readline()), process.pid
         finally:
             process.send_signal(signal.SIGTERM)
-
-
-def _await(port: int) -> None:
-    for _ in range(200):
-        with socket.socket() as tried:
-            if tried.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError("nginx does not answer")
 
 
 def asked(port: int, paths: Path, seconds: float, *, gzip: bool = False) -> Figures:
@@ -173,7 +133,8 @@ def viewers(port: int, pid: int, paths: Path, count: int, seconds: int) -> Figur
 def measure(theatre: Theatre, ledger: Ledger, *, full: bool) -> None:
     """Every case that is not measured yet."""
     seconds, repeats = (15, 5) if full else (5, 1)
-    with nginx(theatre) as theirs, streaming(theatre) as (ours, pid):
+    root = _NGINX.format(root=theatre.folder / "outputs")
+    with nginx.running(theatre.folder, root) as theirs, streaming(theatre) as (ours, pid):
         ports = {OURS: ours, NGINX: theirs}
         for size in SIZES:
             for name, port in ports.items():
@@ -225,8 +186,7 @@ def report(ledger: Ledger, command: str, *, full: bool) -> str:
             f"and {seen['peak']:.0f} MB."
         )]  # fmt: skip
     every_pair = [pair for pairs in told.values() for pair in pairs]
-    version = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False).stderr
-    return "\n".join([*lines, "", page.origin(every_pair, command, version.strip().rpartition(" ")[2])])
+    return "\n".join([*lines, "", page.origin(every_pair, command, nginx.version())])
 
 
 def _manifests() -> list[str]:

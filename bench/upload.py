@@ -1,35 +1,44 @@
-"""How fast bytes come in, beside one Python process that writes, hashes and syncs the same bytes, and in how much memory.
+"""How fast bytes come in by every way, beside one Python process that writes, hashes and syncs them, and in how much memory.
 
-    python bench/upload.py            a trial: 500 MB, once
-    python bench/upload.py --full     2 GB, five repeats
+    python bench/upload.py            a trial: 400 MB, once
+    python bench/upload.py --full     2 GB, five repeats; needs 6 GB of disk
 
-The client is a process that hands the file to the socket and computes nothing, so that what is measured is the service.
+The clients hand the file to the socket and compute nothing, so that what is measured is the service.
 """
 
 import os
 import signal
-import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench import page  # noqa: E402 - found by the line above
-from bench.pairs import FOLDER, Contender, Figures, Ledger, Pair, median, ratio, ratios, stamp  # noqa: E402
+from bench import nginx, page  # noqa: E402 - found by the line above
+from bench.idle import COUNT, SECONDS, idle  # noqa: E402
+from bench.pairs import FOLDER, Figures, Ledger, Pair, median, ratio, ratios, stamp  # noqa: E402
 from bench.processes import Peak, cpu  # noqa: E402
+from bench.sending import AT_ONCE, Line, Send, Target, direct, several, tus, whole  # noqa: E402
 from bench.up import up  # noqa: E402
 from tests.cluster.running import Platform  # noqa: E402
+from tests.servers import s3  # noqa: E402
 
-PLAIN = "one Python process"
-RATE_GOAL, MEMORY_GOAL = 0.8, 150.0
+PLAIN, NGINX = "one Python process", "nginx"
+IDLE = "open uploads"
+RATE_GOAL = 0.8
+FLAT = 1.1  # what the second half of an upload may take of the first half's memory
+EIGHT = 8
 PIECE = 1 << 20
+MIB = 1 << 20
+_NGINX = "client_max_body_size 0; root {folder}/put; dav_methods PUT;"
 _PLAIN_PROGRAM = """\
 import hashlib, os, sys
 digest = hashlib.sha256()
@@ -43,6 +52,32 @@ folder = os.open(os.path.dirname(sys.argv[2]), os.O_RDONLY)
 os.fsync(folder)
 print(digest.hexdigest())
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way of uploading. ``least``: of the rate of ``against``; ``memory``: MB of the web process at most; None: no goal."""
+
+    send: Send
+    against: str | None = PLAIN
+    least: float | None = None
+    memory: float | None = None
+
+
+ONE, EIGHT_AT_ONCE, DIRECT = "`tus`, one request", "`tus`, eight at once", "`direct`"
+TO_FOLDER: Mapping[str, Way] = {
+    "`POST /api/uploads`": Way(whole, least=RATE_GOAL, memory=150),
+    ONE: Way(tus, least=RATE_GOAL, memory=150),
+    "`tus`, 64 MiB a request": Way(partial(tus, piece=64 * MIB)),
+    EIGHT_AT_ONCE: Way(partial(several, count=EIGHT), against=ONE, least=1, memory=200),
+    DIRECT: Way(direct),
+}
+# There the parts of direct uploads go to the store itself, whose own rate that is.
+TO_BUCKET: Mapping[str, Way] = {
+    DIRECT: Way(direct, against=None),
+    ONE: Way(tus, against=DIRECT),
+    EIGHT_AT_ONCE: Way(partial(several, count=EIGHT), against=ONE, memory=200),
+}
 
 
 def source(megabytes: int) -> Path:
@@ -68,99 +103,178 @@ def plain(path: Path) -> Figures:
         return _figures(path, time.monotonic() - began)
 
 
-def service(way: Callable[[Platform, Path], None], path: Path) -> Figures:
-    """One way of uploading, into a platform of its own; its memory is that of its largest process."""
-    with up(folder=FOLDER) as platform:
-        web, processing = platform.pids("web")[-1], platform.pids("processing")[-1]
-        os.kill(processing, signal.SIGSTOP)  # what becomes of the bytes later is another question
-        try:
-            before = cpu(web)
+def put(path: Path) -> Figures:
+    """The same PUT into nginx, which neither hashes nor syncs."""
+    with TemporaryDirectory(dir=FOLDER) as name:
+        folder = Path(name).resolve()
+        (folder / "put").mkdir()
+        with (
+            nginx.running(folder, _NGINX.format(folder=folder)) as port,
+            closing(Line(f"http://127.0.0.1:{port}")) as line,
+        ):
+            began = time.monotonic()
+            line.ask("PUT", "/bytes", {}, file=path, size=path.stat().st_size)
+            return _figures(path, time.monotonic() - began)
+
+
+def service(send: Send, path: Path, settings: Mapping[str, str] | None = None) -> Figures:
+    """One way of uploading, into a platform of its own; memory is that of its largest process."""
+    with up(settings, folder=FOLDER) as platform:
+        web = platform.pids("web")[-1]
+        with _processing_stopped(platform):
+            target, before = Target.of(platform), cpu(web)
             with Peak([web], pace=0.05) as peak:
                 began = time.monotonic()
-                way(platform, path)
+                send(target, path)
                 taken = time.monotonic() - began
             spent = (cpu(web) - before).own
-        finally:
-            os.kill(processing, signal.SIGCONT)
-        return {**_figures(path, taken), "peak": peak.bytes / 1e6, "cpu": spent}
+        half = len(peak.seen) // 2
+        flat = max(peak.seen[half:]) / max(peak.seen[:half]) if half else 1.0
+        return {**_figures(path, taken), "peak": peak.bytes / 1e6, "flat": flat, "cpu": spent / path.stat().st_size * 1e9}  # fmt: skip
 
 
-def one_request(platform: Platform, path: Path) -> None:
-    """`POST /api/uploads` with the bytes as its body. Raises RuntimeError unless it is acknowledged."""
-    at = urlsplit(platform.url)
-    key = (platform.data / "admin.key").read_text().strip()
-    head = (
-        f"POST /api/uploads?filename=bytes.mp4&visibility=private HTTP/1.1\r\nHost: {at.netloc}\r\n"
-        f"Authorization: Bearer {key}\r\nContent-Type: video/mp4\r\nContent-Length: {path.stat().st_size}\r\n\r\n"
-    )
-    assert at.hostname is not None
-    with socket.create_connection((at.hostname, at.port or 80)) as connection, path.open("rb") as file:
-        connection.sendall(head.encode())
-        connection.sendfile(file)
-        answer = connection.recv(65_536)
-    if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")):
-        raise RuntimeError(answer[:500].decode("latin-1"))
+@contextmanager
+def _processing_stopped(platform: Platform) -> Iterator[None]:
+    """What becomes of the bytes later is another question. It is not stopped while it has the records locked."""
+    processing = platform.pids("processing")[-1]
+    with closing(
+        sqlite3.connect(platform.data / "penstock.db", timeout=0.5, isolation_level=None)
+    ) as records:
+        stopped = False
+        while not stopped:
+            os.kill(processing, signal.SIGSTOP)
+            try:
+                records.execute("BEGIN IMMEDIATE")
+                records.execute("ROLLBACK")
+                stopped = True
+            except sqlite3.OperationalError:
+                os.kill(processing, signal.SIGCONT)
+                time.sleep(0.05)
+    try:
+        yield
+    finally:
+        os.kill(processing, signal.SIGCONT)
 
 
-# Each is measured alike; the first is the one with a goal.
-WAYS: Mapping[str, Callable[[Platform, Path], None]] = {"POST /api/uploads": one_request}
+def bucket(send: Send, path: Path) -> Figures:
+    """One way of uploading, where sources lie in a bucket of a server that keeps them in memory."""
+    with s3.running("ministack") as server:
+        access = {"ENDPOINT": server.endpoint, "ACCESS_KEY_ID": s3.KEY, "SECRET_ACCESS_KEY": s3.SECRET}
+        rooms = {f"{room}_{name}": value for room in ("SOURCES", "OUTPUTS") for name, value in access.items()}
+        return service(send, path, {"STORAGE": f"s3://{server.bucket()}", **rooms})
 
 
 def _figures(path: Path, seconds: float) -> dict[str, float]:
     return {"rate": path.stat().st_size / seconds / 1e6, "wall": seconds}
 
 
-def report(pairs: list[Pair], megabytes: int, command: str) -> str:
-    """The section of the page."""
-    lines = [HEAD, "| way | MB/s | against the plain process | from to | goal | | largest memory, MB | goal | | CPU s per GB |"]  # fmt: skip
-    lines.append("| --- |" + " --- |" * 9)
-    for way in WAYS:
-        times, every = ratio(pairs, way, PLAIN, "rate"), ratios(pairs, way, PLAIN, "rate")
-        memory = max(pair.figures[way]["peak"] for pair in pairs)
-        cells = [
-            f"`{way}`",
-            f"{median(pairs, way, 'rate'):.0f}",
-            f"**{times:.2f}**",
-            f"{every[0]:.2f} to {every[-1]:.2f}",
-            *(f"{RATE_GOAL}", page.verdict(times, RATE_GOAL, most=False)),
-            *(f"{memory:.0f}", f"{MEMORY_GOAL:.0f}", page.verdict(memory, MEMORY_GOAL)),
-            f"{median(pairs, way, 'cpu') / megabytes * 1000:.2f}",
+def measure(ledger: Ledger, *, full: bool) -> None:
+    """Every case that is not measured yet; what it wrote is gone when it ends."""
+    repeats = 5 if full else 1
+    folder, buckets = sizes(full=full)
+    if len(ledger.pairs(f"{folder} MB")) < repeats:
+        path = source(folder)
+        ways = {name: partial(service, way.send, path) for name, way in TO_FOLDER.items()}
+        ledger.run(f"{folder} MB", {**ways, NGINX: partial(put, path), PLAIN: partial(plain, path)}, repeats)
+        path.unlink()
+    repeats = 3 if full else 1
+    if len(ledger.pairs(f"bucket, {buckets} MB")) < repeats:
+        path = source(buckets)
+        ledger.run(f"bucket, {buckets} MB", {name: partial(bucket, way.send, path) for name, way in TO_BUCKET.items()}, repeats)  # fmt: skip
+        path.unlink()
+    ledger.run(IDLE, {IDLE: partial(idle, FOLDER)}, 1)
+
+
+def sizes(*, full: bool) -> tuple[int, int]:
+    """MB that go to a folder, and to a bucket."""
+    return (2000, 500) if full else (400, 200)
+
+
+def rows(pairs: list[Pair], ways: Mapping[str, Way]) -> list[str]:
+    """The table of some ways."""
+    lines = ["| way | MB/s | against | times | from to | goal | | largest memory, MB | goal | | second half | | CPU s per GB |"]  # fmt: skip
+    lines.append("| --- |" + " --- |" * 12)
+    for name, way in ways.items():
+        memory, flat = (max(pair.figures[name][what] for pair in pairs) for what in ("peak", "flat"))
+        cells = [name, f"{median(pairs, name, 'rate'):.0f}", *_compared(pairs, name, way)]
+        goal = ["", ""] if way.memory is None else [f"{way.memory:.0f}", page.verdict(memory, way.memory)]
+        cells += [
+            f"{memory:.0f}",
+            *goal,
+            f"{flat:.2f}",
+            "" if way.memory is None else page.verdict(flat, FLAT),
         ]
+        cells.append(f"{median(pairs, name, 'cpu'):.2f}")
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(f"| {PLAIN} | {median(pairs, PLAIN, 'rate'):.0f} | | | | | | | | |")
-    fact = (
-        f"{megabytes / 1000:g} GB of random bytes, {len(pairs)} {'repeat' if len(pairs) == 1 else 'repeats'}"
-    )
-    return "\n".join([*lines, "", page.origin(pairs, command, fact)])
+    return lines
 
 
-HEAD = """\
+def _compared(pairs: list[Pair], name: str, way: Way) -> list[str]:
+    if way.against is None:
+        return [""] * 5
+    times, every = ratio(pairs, name, way.against, "rate"), ratios(pairs, name, way.against, "rate")
+    goal = ["", ""] if way.least is None else [f"{way.least:g}", page.verdict(times, way.least, most=False)]
+    return [way.against, f"**{times:.2f}**", f"{every[0]:.2f} to {every[-1]:.2f}", *goal]
+
+
+def report(ledger: Ledger, *, full: bool) -> str:
+    """The section of the page. Raises LookupError where something is not measured with this code."""
+    folder, buckets = sizes(full=full)
+    local, remote, resting = (ledger.pairs(case) for case in (f"{folder} MB", f"bucket, {buckets} MB", IDLE))
+    if not (local and remote and resting):
+        raise LookupError
+    yard = [f"{name}: {median(local, name, 'rate'):.0f} MB/s" for name in (PLAIN, NGINX)]
+    lines = [
+        HEAD,
+        f"**To a folder**, {folder / 1000:g} GB. {'; '.join(yard)}.",
+        "",
+        *rows(local, TO_FOLDER),
+        "",
+    ]
+    lines += [f"**To a bucket**, {buckets / 1000:g} GB.", "", *rows(remote, TO_BUCKET), ""]
+    told = {what: median(resting, IDLE, what) for what in resting[0].figures[IDLE]}
+    lines += [
+        (
+            f"**An open upload** by `tus` to which nothing happens, of {COUNT} of each kind, over {SECONDS} s "
+            f"(the process without them: {told['none, CPU']:.1f}% of a processor):"
+        ),
+        "",
+        "| | memory, kB each | processor, µs each per second |",
+        "| --- | --- | --- |",
+        f"| between two requests | {told['between, kB']:.0f} | {told['between, CPU']:.0f} |",
+        f"| in the middle of one | {told['within, kB']:.0f} | {told['within, CPU']:.0f} |",
+        "",
+    ]
+    fact = f"repeats: {len(local)} to a folder, {len(remote)} to a bucket; {nginx.version()}"
+    return "\n".join([*lines, page.origin([*local, *remote, *resting], page.command(), fact)])
+
+
+HEAD = f"""\
 ## Taking uploads in
 
-The same bytes, once sent to a running platform over the loopback by a client that only hands a file to the socket, and once written, hashed (SHA-256) and synced by one
-Python process that reads the file. The clock runs until the answer: the bytes are synced, hashed, named durably and recorded by then. Memory is that of the web
-process (PSS, seen twenty times a second).
+The same random bytes, sent to a running platform over the loopback by a client that only hands a file to the socket; put into nginx by the same client, which there are neither
+hashed nor synced; and written, hashed (SHA-256) and synced by one Python process that reads the file. The clock runs until the answer: the bytes are synced, hashed, named durably and recorded
+by then. `tus, eight at once` sends an eighth of them each. `direct` sends {AT_ONCE} parts at once, and reads the whole once more at its end. Memory is that of the web process (PSS, seen twenty times
+a second), code included; *second half* is its largest memory in the second half of the time in terms of the first half's. The bucket is one of `ministack`, a server in Python that keeps
+everything in memory and shares the processors; `direct` goes to it past the service.
 """
 
 
 def main() -> int:
     """Measure, print, and write the section where asked."""
     options = page.asked(page.arguments(__doc__).parse_args())
-    megabytes, repeats = (2000, 5) if options.full else (500, 1)
     ledger = Ledger(FOLDER / "upload.jsonl", stamp(("upload", "storage", "web_api", "wiring")))
-    case = f"{megabytes} MB"
     if options.afresh:
-        ledger.forget(case)
-    if not options.report and len(ledger.pairs(case)) < repeats:
-        path = source(megabytes)
-        contenders: dict[str, Contender] = {way: partial(service, run, path) for way, run in WAYS.items()}
-        ledger.run(case, {**contenders, PLAIN: partial(plain, path)}, repeats)
-        path.unlink()
-    pairs = ledger.pairs(case)
-    if not pairs:
-        print("Nothing was measured with this code.", file=sys.stderr)
+        folder, buckets = sizes(full=options.full)
+        for case in (f"{folder} MB", f"bucket, {buckets} MB", IDLE):
+            ledger.forget(case)
+    if not options.report:
+        measure(ledger, full=options.full)
+    try:
+        page.tell("upload", report(ledger, full=options.full), options)
+    except LookupError:
+        print("Nothing was measured with this code, or not all of it.", file=sys.stderr)
         return 1
-    page.tell("upload", report(pairs, megabytes, page.command()), options)
     return 0
 
 

@@ -26,7 +26,7 @@ class Program:
 PROGRAMS = {
     "transcode": Program(("bench/transcode.py",), 2, 120),
     "playable": Program(("bench/playable.py",), 2, 30),
-    "upload": Program(("bench/upload.py",), 1, 10),
+    "upload": Program(("bench/upload.py",), 3, 15),
     "serve": Program(("bench/serve.py",), 2, 15),
     "recipe": Program(("bench/recipe.py",), 3, 3, paired=False),
     "membership": Program(("-m", "bench.membership"), 0, 30, paired=False),
