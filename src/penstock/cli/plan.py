@@ -97,8 +97,9 @@ def _show_plan(made: "Plan", chunks: tuple["Chunk", ...], frames: int, seconds: 
     if made.video is not None and made.video.tonemap:
         pairs.append(("colour", "mapped from HDR to BT.709"))
     if made.poster is not None:
-        pairs.append(("poster", f"at {duration(float(made.poster.time))}"))
-    pairs += [("captions", escape(captions.label)) for captions in made.captions]
+        size = f"{made.poster.width}x{made.poster.height}"
+        pairs.append(("poster", f"poster.jpg, {size}, at {duration(float(made.poster.time))}"))
+    pairs += [("captions", f"{captions.name}.vtt, {escape(captions.label)}") for captions in made.captions]
     facts(pairs, indent="  ")
     ladder = table("  RENDITION", "SIZE", "QUALITY", "AT MOST")
     for rung in made.rungs:

@@ -142,7 +142,7 @@ def test_a_plan_says_what_would_become_of_a_file(clips: Path) -> None:
     assert (answer["frames"], answer["chunks"]) == (132, 2)
     assert [rung["name"] for rung in answer["plan"]["rungs"]] == ["240p", "360p", "480p", "720p"]
     shown = run("plan", str(clips / "bigbuckbunny.mp4"))
-    for word in ("1280x720", "25 frames/s", "132 frames", "720p", "audio-0"):
+    for word in ("1280x720", "25 frames/s", "132 frames", "720p", "audio-0", "poster.jpg, 1280x720"):
         assert word in shown.stdout
 
 
