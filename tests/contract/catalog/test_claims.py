@@ -418,11 +418,16 @@ def test_progress_rises_with_work_and_never_goes_back(catalog: Catalog) -> None:
         note()
     fail(catalog, task, policy=NOW)
     note()
-    for chunk in scene.chunks:
+    again = scenes.take(catalog, task.id, scene.worker)
+    with catalog.write() as tx:  # it begins anew, and has done less than the run before it
+        claims.progress(tx, again.id, scene.worker.id, again.attempt, 0.1)
+    note()
+    scenes.finish(catalog, again)
+    for chunk in scene.chunks[1:]:
         scenes.finish(catalog, scenes.take(catalog, chunk.id, scene.worker))
         note()
     assert seen == sorted(seen)
-    assert 0 < seen[0] < seen[1] == seen[2] < 0.5
+    assert 0 < seen[0] < seen[1] == seen[2] == seen[3] < 0.5
     assert seen[-1] == 0.99
     with catalog.write() as tx:
         assert generations.freeze(tx, scene.generation.id, who="test").progress == 1.0

@@ -93,13 +93,21 @@ def lose_source(workshop: Workshop, video_id: str) -> None:
     workshop.sources.delete([workshop.video(video_id).source_key or ""])
 
 
-def write_of_another_attempt(workshop: Workshop, video_id: str) -> None:
+def write_of_another_attempt(
+    workshop: Workshop, video_id: str, kind: TaskKind = TaskKind.TRANSCODE, attempt: int = 9
+) -> None:
     """A segment is recorded of an attempt that was never made."""
-    (chunk, *_) = [t for t in workshop.tasks(video_id) if t.kind is TaskKind.TRANSCODE]
+    (task, *_) = [t for t in workshop.tasks(video_id) if t.kind is kind]
     table = schema.segments
-    prefix = keys.attempt_prefix(video_id, chunk.id, 9)
+    prefix = keys.attempt_prefix(video_id, task.id, attempt)
     with workshop.catalog.write() as tx:
         tx.execute(table.update().where(table.c.number == 1).values(prefix=prefix))
+
+
+def wait_for_days(workshop: Workshop, _video_id: str) -> None:
+    """A clock that was wrong told the tasks of a video to be tried again in a year."""
+    change(workshop, "generations", state=GenerationState.ENCODING)
+    change(workshop, "tasks", state=TaskState.QUEUED, not_before=10**15)
 
 
 def publish_otherwise(workshop: Workshop, video_id: str) -> None:
@@ -185,6 +193,27 @@ DAMAGES: dict[str, tuple[Fault, Callable[[Workshop, str], object]]] = {
         lambda w, v: change(w, "tasks", state=TaskState.DEAD),
     ),
     "a segment is of another attempt": (Fault.TASK_COMMITTED_TWICE, write_of_another_attempt),
+    "a segment of sound is of an attempt that never was": (
+        Fault.TASK_COMMITTED_TWICE,
+        lambda w, v: write_of_another_attempt(w, v, TaskKind.AUDIO),
+    ),
+    "a publication is done and its generation is not": (
+        Fault.TASK_UNFINISHED,
+        lambda w, v: change(w, "generations", state=GenerationState.ENCODING),
+    ),
+    "a task is done and nobody knows when": (
+        Fault.TASK_UNFINISHED,
+        lambda w, v: change(w, "tasks", ended_at=None),
+    ),
+    "a task waits for a year": (Fault.VIDEO_STUCK, wait_for_days),
+    "a video works on nothing": (
+        Fault.VIDEO_STUCK,
+        lambda w, v: change(w, "videos", state=VideoState.PROCESSING),
+    ),
+    "a playable video has published nothing": (
+        Fault.PLAYABLE_DIFFERS,
+        lambda w, v: change(w, "videos", published_generation_id=None),
+    ),
     "a track is said to be longer": (
         Fault.TRACK_INCOMPLETE,
         lambda w, v: change(w, "tracks", segments_total=99),
