@@ -102,7 +102,9 @@ class Video(BaseModel):
     failed_at: datetime | None
     timings: dict[str, float] = Field(description="Seconds that each stage took, as far as it has come.")
     renditions: list[Rendition]
-    poster: str | None = Field(description="Address of a still picture, for who may watch, once it is ready.")
+    poster: str | None = Field(
+        description="Address of a still picture, for who may watch, once it is ready. Null for sound without pictures."
+    )
     playback: Playback | None = Field(
         description="Null while nothing can be played, or for who may not watch."
     )

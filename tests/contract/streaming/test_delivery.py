@@ -277,3 +277,12 @@ def test_an_empty_object_is_sent_as_one(client: httpx.Client, stage: Stage) -> N
     stage.publish(replace(timeline, artefacts=(empty,)))
     answer = client.get(stage.path(timeline, "poster.jpg"))
     assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "0")
+
+
+def test_sound_alone_has_no_poster(client: httpx.Client, stage: Stage) -> None:
+    """What no picture was made for answers with the code of everything that is not there, once and for all."""
+    timeline = filled(stage, [make.audio(0, default=True)])
+    stage.publish(timeline)
+    assert client.get(stage.path(timeline, "master.m3u8")).status_code == 200
+    answer = client.get(stage.path(timeline, "poster.jpg"))
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_published")
