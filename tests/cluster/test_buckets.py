@@ -2,16 +2,18 @@
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from bench.processes import Peak, memory
 from penstock.client.models import Status, Video
 from penstock.storage.s3 import S3Store
 from penstock.storage.s3_access import Pace
 from scripts import playback
-from tests.cluster.running import Platform, eventually
+from tests.cluster.running import PATIENCE, Platform, eventually
 from tests.servers import proxy, s3
 from tests.servers.s3 import KEY, SECRET, S3Server
 
@@ -181,3 +183,31 @@ def test_an_outage_of_the_store_is_survived(server: S3Server, tmp_path: Path, cl
             assert playback.hls_frames(shown.hls) == dict.fromkeys(RUNGS, FRAMES)
         finally:
             platform.close()
+
+
+def test_eight_uploads_at_once_take_little_memory(platform: Platform) -> None:
+    """A part of each and a few on their way, below 200 MB in all, code included; and what they took is given back."""
+    starts = len(platform.pids("web"))
+    platform.kill("web")  # its successor has served nothing yet
+    platform.wait_restarted("web", starts + 1)
+    web, data = platform.pids("web")[-1], bytes(12 * 1024 * 1024)
+    key = (platform.data / "admin.key").read_text().strip()
+    headers = {"Authorization": f"Bearer {key}", "Tus-Resumable": "1.0.0"}
+    bytes_follow = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+
+    with httpx.Client(base_url=platform.url, headers=headers, timeout=PATIENCE) as client:
+
+        def send() -> str:
+            described = {"Upload-Length": str(2 * len(data)), "Upload-Metadata": "filename eC5tcDQ="}
+            url = client.post("/api/uploads/tus/", headers=described).headers["Location"]
+            assert client.patch(url, content=data, headers=bytes_follow).status_code == 204
+            return str(url)
+
+        client.get("/status")
+        before = memory(web)
+        with Peak([web], pace=0.02) as peak, ThreadPoolExecutor(8) as threads:
+            urls = [upload.result() for upload in [threads.submit(send) for _ in range(8)]]
+        assert peak.bytes < 200_000_000
+        eventually(lambda: memory(web) < before + 45_000_000, "it gave back what the uploads took")
+        for url in urls:
+            assert client.delete(url).status_code == 204

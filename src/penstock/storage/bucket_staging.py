@@ -27,9 +27,9 @@ from penstock.video.errors import StorageUnavailable
 
 _log = structlog.get_logger(__name__)
 
-# Parts, of all uploads of this process, that are on their way: enough to fill any line, and their memory does not grow with
-# the number of uploads.
-_SENT_AT_ONCE = 4
+# Parts, of all uploads of this process, that are on their way: enough to fill a line of a gigabit, and their memory does
+# not grow with the number of uploads.
+_SENT_AT_ONCE = 3
 _NO_UPLOAD = frozenset({"NoSuchUpload", "404"})
 
 
