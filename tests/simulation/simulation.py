@@ -144,8 +144,10 @@ class Simulation:
                     self._retry_one(video_id)
         self._read_all()
         with self.workshop.catalog.write() as tx:
+            # As if every token had expired: entries are due, and tombstones stood as long as a token lives.
             tx.execute(update(schema.garbage).values(not_before=0))
-        while room.collector.sweep():  # as if every token had expired
+            tx.execute(update(schema.generations).values(updated_at=0))
+        while room.collector.sweep():
             pass
         self._read_all(living=True)
 

@@ -8,10 +8,11 @@ from tests.simulation.simulation import Simulation, repeatable
 
 _SEEDS = int(os.environ.get("SIMULATION_SEEDS", "6"))
 _FIRST = int(os.environ.get("SIMULATION_FIRST_SEED", "1"))
+_KNOWN = () if "SIMULATION_FIRST_SEED" in os.environ else (7016,)  # deletes what was played, unlike the first
 _ACTIONS = 120
 
 
-@pytest.mark.parametrize("seed", range(_FIRST, _FIRST + _SEEDS))
+@pytest.mark.parametrize("seed", [*range(_FIRST, _FIRST + _SEEDS), *_KNOWN])
 def test_whatever_dies_and_collides_every_video_ends_well(
     seed: int, folder: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
