@@ -60,8 +60,13 @@ err = _console(stderr=True)
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_json_text) + "\n")
     sys.stdout.flush()  # a reader that has gone is noticed here, not at the interpreter's end
+
+
+def _json_text(value: Any) -> str:
+    """Moments as the server writes them; whatever else JSON does not know, as it is shown."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
 def fail(detail: str, *, code: str, status: Status = Status.FAILED) -> NoReturn:

@@ -1,9 +1,12 @@
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import typer
 
-from penstock.cli.terminal import Status, bitrate, duration, reporting, size
+from penstock.cli.terminal import Status, bitrate, duration, print_json, reporting, size
 from penstock.client import ClientError
 from penstock.video.errors import ConfigurationError, NotFound, PenstockError, StorageFull, ToolError
 
@@ -55,6 +58,12 @@ def test_an_error_prints_its_code_its_remedy_and_the_fields_at_fault(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == "error invalid_request: Send [one] of them.\n  /body/size: a number\n"
+
+
+def test_moments_in_json_are_as_the_server_writes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """One program reads what every command prints."""
+    print_json({"at": datetime(2026, 5, 4, 3, 2, 1, 500, UTC), "file": Path("a")})
+    assert json.loads(capsys.readouterr().out) == {"at": "2026-05-04T03:02:01.000500Z", "file": "a"}
 
 
 def test_names_of_others_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
