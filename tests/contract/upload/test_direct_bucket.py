@@ -1,5 +1,6 @@
 """Direct uploads on real S3 servers: what the client does, plain HTTP and boto3 do, and nothing of ours."""
 
+import hashlib
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -257,3 +258,24 @@ def test_tus_appends_of_any_size_reach_the_bucket(client: TestClient, instance: 
     assert (video.state, video.source_size) == (VideoState.UPLOADED, len(DATA))
     assert list(instance.objects().values()) == [DATA]
     assert list(instance.staging.leftovers()) == []
+
+
+def test_a_part_sent_twice_with_other_bytes(
+    client: TestClient, instance: Instance, s3_server: S3Server
+) -> None:
+    """What the store has last counts, and who lists the other bytes' tag is told; no mixture becomes a video."""
+    session = initiate(client)
+    parts = session["parts"]
+    other = httpx.put(parts[1]["url"], content=DATA[::-1][:PART], timeout=60).headers["etag"]
+    etags = {part["number"]: send(part) for part in (parts[0], parts[2])}
+    again = httpx.put(parts[1]["url"], content=DATA[PART : 2 * PART], timeout=60)
+    if again.status_code != 200:
+        assert s3_server.kind == "rclone"  # which keeps what it has
+        mine = hashlib.md5(DATA[PART : 2 * PART], usedforsecurity=False).hexdigest()
+        refused(complete(client, session, {**etags, 2: f'"{mine}"'}), 409, "parts_differ")
+        instance.assert_nothing_uploaded()
+        return
+    refused(complete(client, session, {**etags, 2: other}), 409, "parts_differ")
+    instance.assert_nothing_uploaded()
+    assert complete(client, session, {**etags, 2: again.headers["etag"]}).status_code == 200
+    assert list(instance.objects().values()) == [DATA]
