@@ -21,6 +21,7 @@ class Proxy:
     lose: bytes | None = (
         None  # the answer to the next request that contains this is dropped, with its connection
     )
+    held: set[int] = field(default_factory=set)  # threads whose request was met by the silence
     lost: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -55,6 +56,7 @@ class Proxy:
                     self.lose = None
                     losing.set()
                 while self.silent and not self.ended.is_set():
+                    self.held.add(threading.get_ident())
                     time.sleep(0.05)
                 server.sendall(data)
             server.shutdown(socket.SHUT_WR)

@@ -22,6 +22,7 @@ from penstock.upload.lingering import Lingering
 from penstock.upload.origins import OtherOrigins
 from penstock.upload.service import Service
 from penstock.upload.sessions import Sessions
+from penstock.upload.store_threads import StoreThreads
 from penstock.upload.transfers import Transfers
 from penstock.upload.tus import routes as tus_routes
 from penstock.upload.tus.handover import Holds
@@ -61,13 +62,14 @@ def create_app(
     resumable = Resumable(catalog=catalog, staging=staging, sessions=sessions, config=config)
     holds = Holds(resumable.wanted)
     renewals = Renewals(catalog)
+    threads = StoreThreads()
     followers = Followers(status.marker(catalog), config)
     service = Service(
         catalog=catalog,
         sessions=sessions,
-        transfers=Transfers(sessions, config),
+        transfers=Transfers(sessions, config, threads),
         resumable=resumable,
-        resumable_transfers=ResumableTransfers(resumable, holds, config),
+        resumable_transfers=ResumableTransfers(resumable, holds, config, threads),
         urls=Urls(keyring, config),
         direct=direct,
         config=config,

@@ -7,13 +7,13 @@ time, while the server reads ahead within its own bounded window. What the bytes
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import anyio
-from anyio.to_thread import run_sync
 from starlette.requests import Request
 
 from penstock.ffmpeg.sniff import HEAD, not_media
 from penstock.storage.staging import PartWriter
 from penstock.storage.store import CHUNK
 from penstock.upload import metrics
+from penstock.upload.store_threads import StoreThreads
 from penstock.video.errors import InvalidRequest, PenstockError, UnsupportedMedia
 from penstock.web_api.bodies import BodyStalled
 
@@ -61,6 +61,7 @@ async def receive(
     source: AsyncIterator[bytes],
     part: PartWriter,
     *,
+    threads: StoreThreads,
     limit: int,
     begins: bool,
     excess: PenstockError,
@@ -85,12 +86,12 @@ async def receive(
                 unjudged = False
             if len(buffer) >= CHUNK:
                 full, buffer = buffer, bytearray()
-                await run_sync(part.write, full)
+                await threads.run(part.write, full)
             await alive()
         if unjudged:
             check_type(buffer)
         if buffer:
-            await run_sync(part.write, buffer)
+            await threads.run(part.write, buffer)
 
 
 def check_type(head: bytes | bytearray) -> None:

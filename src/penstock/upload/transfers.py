@@ -22,6 +22,7 @@ from penstock.upload.config import UploadConfig
 from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of
 from penstock.upload.receiving import SizeWrong
 from penstock.upload.sessions import Sessions, Transfer
+from penstock.upload.store_threads import StoreThreads
 from penstock.video.errors import InvalidRequest, PenstockError, StorageFull
 
 _log = structlog.get_logger()
@@ -30,24 +31,26 @@ _log = structlog.get_logger()
 class Transfers:
     """Receives bodies into sessions."""
 
-    def __init__(self, sessions: Sessions, config: UploadConfig) -> None:
+    def __init__(self, sessions: Sessions, config: UploadConfig, threads: StoreThreads) -> None:
         self._sessions = sessions
+        self._threads = threads
         self._config = config
 
     async def part(self, request: Request, upload_id: str, number: int, transport: Transport) -> UploadPart:
         """One part of a session, whole and durable. Nothing is noted unless every byte came."""
         right = self._sessions.receiving(upload_id, number, transport, announced_length(request))
-        async with _held(right) as transfer:
+        async with self._held(right) as transfer:
             await receiving.receive(
                 self.pieces(request),
                 transfer.writer,
+                threads=self._threads,
                 limit=transfer.part.size,
                 begins=transfer.part.offset == 0,
                 excess=SizeWrong(f"More than the part's {transfer.part.size} bytes arrived."),
                 transport=transport,
                 alive=self._signs_of_life(transfer),
             )
-            return await run_sync(self._sessions.received_part, transfer)
+            return await self._threads.run(self._sessions.received_part, transfer)
 
     async def whole(
         self,
@@ -71,10 +74,11 @@ class Transfers:
             return opened
         upload, received = opened.upload, False
         try:
-            async with _held(self._sessions.receiving_whole(upload)) as transfer:
+            async with self._held(self._sessions.receiving_whole(upload)) as transfer:
                 await receiving.receive(
                     content,
                     transfer.writer,
+                    threads=self._threads,
                     limit=transfer.part.size,
                     begins=True,
                     excess=excess(transfer.part.size),
@@ -82,21 +86,33 @@ class Transfers:
                     alive=self._signs_of_life(transfer),
                 )
                 receiving.check_size(transfer.writer.size, new.size)
-                durable = await run_sync(transfer.writer.sync)
+                durable = await self._threads.run(transfer.writer.sync)
             received = True
-            return await run_sync(
+            return await self._threads.run(
                 lambda: self._sessions.completing.whole(upload, durable, store_answer=store_answer)
             )
         except BaseException as error:
             # A completion whose commit was not answered may have happened: then ending the session does nothing.
             why = _reason(error)
             with anyio.CancelScope(shield=True):
-                await run_sync(lambda: self._abandon(upload, account_of(principal), why, received=received))
+                await self._threads.run(
+                    lambda: self._abandon(upload, account_of(principal), why, received=received)
+                )
             raise
 
     def pieces(self, request: Request) -> AsyncIterator[bytes]:
         """The request's body."""
         return receiving.pieces(request, self._config.idle_timeout_s)
+
+    @asynccontextmanager
+    async def _held(self, right: AbstractContextManager[Transfer]) -> AsyncIterator[Transfer]:
+        """A blocking context manager, entered and left in threads; left even when the request is cancelled."""
+        transfer = await self._threads.begin(right.__enter__)
+        try:
+            yield transfer
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._threads.run(right.__exit__, None, None, None)
 
     def _abandon(self, upload: Upload, who: str, why: str, *, received: bool) -> None:
         try:
@@ -137,14 +153,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, PenstockError):
         return error.code
     return "client_gone" if isinstance(error, ClientDisconnect) else "interrupted"
-
-
-@asynccontextmanager
-async def _held(right: AbstractContextManager[Transfer]) -> AsyncIterator[Transfer]:
-    """A blocking context manager, entered and left in threads; left even when the request is cancelled."""
-    transfer = await run_sync(right.__enter__)
-    try:
-        yield transfer
-    finally:
-        with anyio.CancelScope(shield=True):
-            await run_sync(right.__exit__, None, None, None)

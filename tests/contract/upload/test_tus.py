@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from penstock.catalog import schema, uploads
 from penstock.catalog.words import UploadState
+from penstock.upload.tus.resumable import Resumable
 from penstock.video.lifecycle import VideoState
 from tests.contract.upload.conftest import MIB, Instance, content, refused, sha256
 
@@ -401,3 +402,27 @@ def test_a_creation_that_is_repeated(instance: Instance, client: TestClient) -> 
     assert len(instance.videos()) == 1
     (upload,) = [instance.upload(url.rpartition("/")[2])]
     assert upload.state is UploadState.OPEN
+
+
+@pytest.mark.parametrize("when", ["check_free", "_alone"])
+def test_an_upload_that_another_completes_meanwhile(
+    instance: Instance, client: TestClient, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Whoever asks where it stands just then is told that all of it is there, and not that it is gone."""
+    other = instance.start()
+    url = opened(client, 10)
+    assert send(client, url, 0, b"12345").status_code == 204
+    upload = instance.upload(url.rpartition("/")[2])
+    with instance.catalog.write() as tx:
+        uploads.take(tx, upload.id, "dead", life_ms=60_000)
+    step, once = getattr(Resumable, when), iter([True])
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        if next(once, False):
+            assert send(other, url, 5, b"67890").status_code == 204
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(Resumable, when, interrupted)
+    assert stands(client, url) == 10
+    refused(send(client, url, 5, b"67890"), 409, "upload_offset_mismatch")
+    instance.assert_uploaded(upload.video_id, b"1234567890")

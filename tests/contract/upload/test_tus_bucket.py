@@ -1,6 +1,7 @@
 """tus into a bucket: the tests of the protocol again, and what only a bucket has, which keeps nobody from writing."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from penstock.storage.s3_access import Pace
 from penstock.upload.outcomes import staged
 from tests.contract.upload.conftest import MIB, SMALL, Instance, content
 from tests.contract.upload.test_tus import (
+    RESUMABLE,
     opened,
     send,
     stands,
@@ -23,6 +25,7 @@ from tests.contract.upload.test_tus import (
     test_a_creation_that_is_repeated,
     test_a_digest_that_is_wrong_ends_the_upload,
     test_an_upload_becomes_a_video,
+    test_an_upload_that_another_completes_meanwhile,
     test_an_upload_that_is_silent_expires,
     test_completing_what_completes_itself,
     test_ending_an_upload,
@@ -39,6 +42,7 @@ __all__ = [
     "test_a_creation_that_is_repeated",
     "test_a_digest_that_is_wrong_ends_the_upload",
     "test_an_upload_becomes_a_video",
+    "test_an_upload_that_another_completes_meanwhile",
     "test_an_upload_that_is_silent_expires",
     "test_completing_what_completes_itself",
     "test_ending_an_upload",
@@ -83,3 +87,27 @@ def test_a_writer_that_died_is_passed_over(instance: Instance, client: TestClien
         assert instance.upload(upload.id).asked == 1
         assert send(client, url, 1000, data[1000:]).status_code == 204
     instance.assert_uploaded(upload.video_id, data)
+
+
+def test_two_clients_on_one_upload(instance: Instance) -> None:
+    """Through two nodes each takes it from the other again and again; every byte of the object is as it was sent."""
+    data = content(7 * MIB + 17)
+    nodes = [instance.start(), instance.start()]
+    url = opened(nodes[0], len(data))
+
+    def send_all(node: TestClient) -> None:
+        for _ in range(200):
+            answer = node.head(url, headers=RESUMABLE)
+            if answer.status_code == 423:
+                continue
+            assert answer.status_code == 200, answer.headers
+            offset = int(answer.headers["upload-offset"])
+            if offset == len(data):
+                return
+            assert send(node, url, offset, data[offset : offset + 2 * MIB]).status_code in {204, 409, 423}
+        raise AssertionError("it never ended")
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(send_all, node) for node in nodes]:
+            done.result()
+    instance.assert_uploaded(instance.upload(url.rpartition("/")[2]).video_id, data)

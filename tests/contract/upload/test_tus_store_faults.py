@@ -1,6 +1,7 @@
 """tus into a bucket that goes away, falls silent or answers late in the middle: a clear answer, and nothing that was counted is lost."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from penstock.storage.bucket_staging import BucketStaging
 from penstock.storage.s3 import S3Store
 from penstock.storage.s3_access import Pace
 from tests.contract.upload.conftest import MIB, SMALL, Instance, content, refused, sha256
+from tests.contract.upload.server import until
 from tests.contract.upload.test_tus import RESUMABLE, opened, send, stands
 from tests.servers import proxy
 from tests.servers.proxy import Proxy
@@ -32,13 +34,18 @@ def between(s3_server: S3Server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
+def patience() -> float:
+    """Seconds that a store may be silent; a service waits for longer."""
+    return 3
+
+
+@pytest.fixture
 def instance(
-    tmp_path: Path, s3_server: S3Server, between: Proxy, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, s3_server: S3Server, between: Proxy, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Instance]:
-    """An instance that reaches its bucket through the proxy, and is sooner impatient than a service."""
-    monkeypatch.setattr(
-        Pace.WORK, "_value_", replace(Pace.WORK.value, connect=2, request=3, retries=1, retry_for=1)
-    )
+    """An instance that reaches its bucket through the proxy."""
+    quick = replace(Pace.WORK.value, connect=2, request=patience, retries=1, retry_for=1)
+    monkeypatch.setattr(Pace.WORK, "_value_", quick)
     catalog = Catalog.open(CatalogConfig(url=f"sqlite:///{tmp_path / 'records.sqlite'}"))
     catalog.migrate()
     bucket = S3Store(replace(s3_server.new(), endpoint=between.endpoint), Pace.WORK)
@@ -81,7 +88,11 @@ def finish(instance: Instance, client: TestClient, url: str) -> None:
     assert list(instance.staging.leftovers()) == []
 
 
-@pytest.mark.parametrize("fault", ["down", "silent"])
+@pytest.mark.parametrize(
+    ("fault", "s3_server"),
+    [("down", "ministack"), ("down", "rclone"), ("silent", "ministack")],
+    indirect=["s3_server"],
+)
 def test_a_store_that_goes_away_in_the_middle(
     instance: Instance, client: TestClient, between: Proxy, fault: str
 ) -> None:
@@ -139,7 +150,38 @@ def test_a_lost_answer_to_the_completion_is_settled(
 def test_a_store_that_answers_late(instance: Instance, client: TestClient, between: Proxy) -> None:
     """It is waited for, and slow is not broken."""
     url = begun(client)
-    between.pause_s = 0.3
+    between.pause_s = 0.1
     assert send(client, url, FIRST, DATA[FIRST:]).status_code == 204
     between.pause_s = 0
     finish(instance, client, url)
+
+
+@pytest.mark.parametrize("patience", [90])
+@pytest.mark.parametrize("s3_server", ["ministack"], indirect=True)
+def test_a_silent_store_holds_up_only_those_who_wait_for_it(
+    instance: Instance, client: TestClient, between: Proxy
+) -> None:
+    """However many uploads hang on it, who asks the records alone is answered at once; afterwards all of them end."""
+    urls = [opened(client, 200) for _ in range(60)]  # more than there are threads for everything
+    data = [content(200, seed) for seed in range(60)]
+    for url, each in zip(urls, data, strict=True):
+        assert send(client, url, 0, each[:100]).status_code == 204
+    idle = opened(client, 10)
+    with ThreadPoolExecutor(61) as pool:
+        between.silent = True
+        hanging = [
+            pool.submit(send, client, url, 100, each[100:]) for url, each in zip(urls, data, strict=True)
+        ]
+        until(lambda: len(between.held) >= 30)
+        asked = pool.submit(stands, client, idle)
+        try:
+            assert asked.result(timeout=60) == 0
+            assert not any(each.done() for each in hanging)
+        finally:
+            between.silent = False
+        assert {each.result().status_code for each in hanging} <= {204, 503}
+    for url, each in zip(urls, data, strict=True):
+        offset = stands(client, url)
+        if offset < 200:
+            assert send(client, url, offset, each[offset:]).status_code == 204
+    assert sorted(instance.objects().values()) == sorted(data)

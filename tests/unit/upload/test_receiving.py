@@ -11,6 +11,7 @@ from penstock.storage.local import LocalStore
 from penstock.storage.staging import Staged, Staging
 from penstock.storage.store import CHUNK
 from penstock.upload.receiving import check_digest, check_size, receive
+from penstock.upload.store_threads import StoreThreads
 from penstock.video.errors import PenstockError, TooLarge
 
 
@@ -38,6 +39,7 @@ def received(staging: Staging, pieces: list[bytes], limit: int) -> tuple[int, in
             lambda: receive(
                 body(),
                 part,
+                threads=StoreThreads(),
                 limit=limit,
                 begins=True,
                 excess=TooLarge("too many"),

@@ -68,11 +68,7 @@ class Resumable:
         Raises :class:`StagingBusy` while another has it. With ``insist`` it was asked to let go, and had its time: where
         nothing else shows whether it lives, it is passed over, and its progress no longer counts.
         """
-        with self._catalog.read() as tx:
-            upload = uploads.get(tx, upload_id)
-            uploads.require_open(tx, upload)
-        if upload.writer is not None and not self._staging.exclusive and not insist:
-            raise _busy()
+        upload = self.check_free(upload_id, insist=insist)
         with ExitStack() as right:
             writer = self._alone(right, upload)
             with self._catalog.write() as tx:
@@ -84,6 +80,15 @@ class Resumable:
             right.enter_context(self._sessions.admission.flowing(lambda: writing.uncounted))
             writing.right = right.pop_all()
             return writing
+
+    def check_free(self, upload_id: str, *, insist: bool) -> Upload:
+        """The upload, where by its record alone nobody is in the way; raises as :meth:`begin`."""
+        with self._catalog.read() as tx:
+            upload = uploads.get(tx, upload_id)
+            uploads.require_open(tx, upload)
+        if upload.writer is not None and not self._staging.exclusive and not insist:
+            raise _busy()
+        return upload
 
     def accept(self, writing: Writing, asked: Patch, announced: int | None) -> int:
         """Checks a request against how the upload stands; the most bytes that it may bring.
@@ -158,6 +163,8 @@ class Resumable:
         try:
             return right.enter_context(self._staging.writing(known, offset=upload.received, alone=True))
         except ObjectMissing:
+            with self._catalog.read() as tx:  # another request may have completed it just now
+                uploads.require_open(tx, uploads.get(tx, upload.id))
             raise ended() from None
 
     @property

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from penstock.access.authorize import Action, authorize
 from penstock.access.principals import Principal
 from penstock.catalog.records import Upload
-from penstock.catalog.words import Transport
+from penstock.catalog.words import Transport, UploadState
 from penstock.upload import urls
 from penstock.upload.messages import Described, media_type
 from penstock.upload.outcomes import NewUpload, Outcome, account_of
@@ -29,6 +29,7 @@ from penstock.video.errors import (
     Forbidden,
     Gone,
     NotFound,
+    PenstockError,
     PermanentError,
     RateLimited,
     StorageFull,
@@ -324,8 +325,14 @@ def _abandon(service: Service, upload: Upload, who: str, why: str) -> None:
 async def _standing(service: Service, upload: Upload) -> Arrived:
     if upload.ended_at is None and upload.writer is not None:
         await run_sync(service.resumable.standing, upload)  # what has expired is gone
-        await service.resumable_transfers.free(upload)
-        upload = await run_sync(service.sessions.known, upload.id)
+        try:
+            await service.resumable_transfers.free(upload)
+        except PenstockError:
+            upload = await run_sync(service.sessions.known, upload.id)
+            if upload.state is not UploadState.COMPLETED:  # by whoever wrote it
+                raise
+        else:
+            upload = await run_sync(service.sessions.known, upload.id)
     return await service.resumable_transfers.settled(upload)
 
 

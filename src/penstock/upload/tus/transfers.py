@@ -5,9 +5,10 @@ client sent a checksum, which says something of all of its bytes or of none.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -22,6 +23,7 @@ from penstock.upload import metrics
 from penstock.upload.config import UploadConfig
 from penstock.upload.outcomes import Outcome
 from penstock.upload.receiving import SizeWrong, check_type
+from penstock.upload.store_threads import StoreThreads
 from penstock.upload.tus.handover import Hold, Holds
 from penstock.upload.tus.protocol import Checksum, Locked, Patch
 from penstock.upload.tus.resumable import Resumable, Writing
@@ -45,9 +47,12 @@ class Arrived:
 class ResumableTransfers:
     """Receives bodies into uploads that go on where they were."""
 
-    def __init__(self, resumable: Resumable, holds: Holds, config: UploadConfig) -> None:
+    def __init__(
+        self, resumable: Resumable, holds: Holds, config: UploadConfig, threads: StoreThreads
+    ) -> None:
         self._resumable = resumable
         self._holds = holds
+        self._threads = threads
         self._config = config
 
     async def receive(
@@ -64,7 +69,9 @@ class ResumableTransfers:
         if upload.size is None or upload.received < upload.size:
             return Arrived(upload)
         with anyio.CancelScope(shield=True):  # the bytes are all there, whether their client is or not
-            outcome = await self._when_free(upload.id, lambda _: self._resumable.complete(upload, durable))
+            outcome = await self._when_free(
+                upload.id, lambda _: self._threads.begin(self._resumable.complete, upload, durable)
+            )
         return Arrived(upload, outcome)
 
     async def free(self, upload: Upload) -> None:
@@ -75,23 +82,27 @@ class ResumableTransfers:
     @asynccontextmanager
     async def _writing(self, upload_id: str) -> AsyncIterator[tuple[Writing, Hold]]:
         token = identity.new_id()
-        writing = await self._when_free(
-            upload_id, lambda insist: self._resumable.begin(upload_id, token, insist=insist)
-        )
+
+        async def begin(late: bool) -> Writing:  # noqa: FBT001 - as it is called
+            check = partial(self._resumable.check_free, upload_id, insist=late)
+            await run_sync(check)  # the records alone are asked, until nobody is in the way
+            return await self._threads.begin(partial(self._resumable.begin, upload_id, token, insist=late))
+
+        writing = await self._when_free(upload_id, begin)
         try:
             with self._holds.holding(upload_id, token, writing.upload.asked) as hold:
                 yield writing, hold
         finally:
             with anyio.CancelScope(shield=True):
-                await run_sync(self._resumable.end, writing)
+                await self._threads.run(self._resumable.end, writing)
 
-    async def _when_free(self, upload_id: str, attempt: Callable[[bool], T]) -> T:
+    async def _when_free(self, upload_id: str, attempt: Callable[[bool], Awaitable[T]]) -> T:
         """What ``attempt`` gives once no other request is in its way; it is told when patience is over."""
         deadline, asked = time.monotonic() + self._config.let_go_s, False
         while True:
             late = time.monotonic() >= deadline
             try:
-                return await run_sync(attempt, late)
+                return await attempt(late)
             except StagingBusy:
                 if late:
                     raise Locked(
@@ -120,14 +131,14 @@ class ResumableTransfers:
                     counter.inc(len(piece))
                     filling.add(piece)
                     if filling.is_full or filling.can_be_judged:
-                        await run_sync(filling.write)
+                        await self._threads.run(filling.write)
                     if time.monotonic() - counted_at >= self._config.sign_of_life_s:
-                        await run_sync(filling.count)
+                        await self._threads.run(filling.count)
                         counted_at = time.monotonic()
-            await run_sync(filling.finish)
+            await self._threads.run(filling.finish)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await run_sync(filling.rescue)
+                await self._threads.run(filling.rescue)
             raise
 
 
