@@ -45,6 +45,13 @@ def test_stories_end_in_agreement_on_a_network_that_loses_a_tenth(seed: int) -> 
         assert SCENARIOS[name](world, 12, Timeline(world)), name
 
 
+def test_a_passing_suspicion_is_no_disagreement() -> None:
+    """On a lossy network somebody alive is suspected for a moment now and then: here, just when the others are asked."""
+    world = World(7018)
+    world.network.loss = 0.1
+    assert SCENARIOS["deaf"](world, 16, Timeline(world))
+
+
 def test_the_same_seed_gives_the_same_trace() -> None:
     """Every change of every belief, at the same moment; another seed gives another story."""
     traces = []
