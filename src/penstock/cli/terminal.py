@@ -135,6 +135,11 @@ def status_of(http_status: int | None, code: str) -> Status:
             return Status.FAILED
 
 
+def patience_status(state: str) -> Status:
+    """The exit status for a video that is not ready: whether waiting helps."""
+    return Status.UNAVAILABLE if state in {"pending", "uploaded", "processing"} else Status.FAILED
+
+
 def examples(*commands: str) -> str:
     """The end of a command's help page."""
     return "\n\n".join(["Examples:", *(f"$ {command}" for command in commands)])

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from penstock.cli.server import connect
-from penstock.cli.terminal import Status, examples, fail, out, print_json, reporting
+from penstock.cli.terminal import Status, examples, fail, out, patience_status, print_json, reporting
 from penstock.cli.videos import AsJson, Id
 
 if TYPE_CHECKING:
@@ -38,7 +38,11 @@ def verify(video_id: Id, as_json: AsJson = False) -> None:
         video = client.video(video_id)
         history = client.history(video_id)
     if video.state != "ready" or video.playback is None:
-        fail(f"Only a finished video can be verified; this one is {video.state}.", code="video_not_ready")
+        fail(
+            f"Only a finished video can be verified; this one is {video.state}.",
+            code="video_not_ready",
+            status=patience_status(video.state),
+        )
     findings: list[Finding] = []
     for finding in _findings(settings, video, history):
         findings.append(finding)

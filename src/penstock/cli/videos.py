@@ -8,7 +8,6 @@ from rich.markup import escape
 from penstock.cli import findings
 from penstock.cli.server import connect
 from penstock.cli.terminal import (
-    Status,
     bitrate,
     duration,
     err,
@@ -17,6 +16,7 @@ from penstock.cli.terminal import (
     fail,
     moment,
     out,
+    patience_status,
     print_json,
     reporting,
     size,
@@ -115,7 +115,7 @@ def play_url(
         fail(
             f"Nothing of this video can be played: {reason}",
             code="video_not_ready",
-            status=Status.UNAVAILABLE,
+            status=patience_status(video.state),
         )
     typer.echo(video.playback.dash if dash else video.playback.hls)
 

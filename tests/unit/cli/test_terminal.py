@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from penstock.cli.terminal import Status, bitrate, duration, print_json, reporting, size
+from penstock.cli.terminal import Status, bitrate, duration, patience_status, print_json, reporting, size
 from penstock.client import ClientError
 from penstock.video.errors import ConfigurationError, NotFound, PenstockError, StorageFull, ToolError
+from penstock.video.lifecycle import VideoState
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -64,6 +65,12 @@ def test_moments_in_json_are_as_the_server_writes_them(capsys: pytest.CaptureFix
     """One program reads what every command prints."""
     print_json({"at": datetime(2026, 5, 4, 3, 2, 1, 500, UTC), "file": Path("a")})
     assert json.loads(capsys.readouterr().out) == {"at": "2026-05-04T03:02:01.000500Z", "file": "a"}
+
+
+def test_waiting_is_advised_where_it_helps() -> None:
+    """A script that waits for a video that failed or was deleted would wait for ever."""
+    waits = {state for state in VideoState if patience_status(state) is Status.UNAVAILABLE}
+    assert waits == {VideoState.PENDING, VideoState.UPLOADED, VideoState.PROCESSING}
 
 
 def test_names_of_others_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
