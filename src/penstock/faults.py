@@ -142,7 +142,9 @@ def arm_from(folder: Path) -> None:
             seen.add(point)
             (passed / point).touch()
         order = folder / point
-        if not order.exists():  # asked before it is taken: who watches renames sees those of the product alone
+        if (
+            not order.exists()
+        ):  # asked before it is taken: who watches renames sees those of the product alone
             return
         taken = folder / f"{point}.taken-by-{os.getpid()}"
         try:

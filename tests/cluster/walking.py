@@ -236,7 +236,9 @@ def delete(walk: Walk, kill: Callable[[], None]) -> None:
     sources = walk.platform.data / "sources" / video_id
 
     def collected() -> bool:
-        walk.ask("GET", "/api/videos", 200)  # if all was killed since it answered, nobody else starts it again
+        walk.ask(
+            "GET", "/api/videos", 200
+        )  # if all was killed since it answered, nobody else starts it again
         return not sources.exists()
 
     eventually(collected, "its source is collected")

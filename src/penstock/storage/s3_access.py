@@ -257,7 +257,9 @@ def _meaning(error: Exception) -> StorageUnavailable | StorageFull:
     if code == "NoSuchBucket":
         return BucketMissing("There is no such bucket; make it, or correct its address.")
     if code == "RequestTimeTooSkewed":
-        return ClockSkewed("The object store refuses this machine's time; set its clock (S3 allows 15 minutes).")
+        return ClockSkewed(
+            "The object store refuses this machine's time; set its clock (S3 allows 15 minutes)."
+        )
     if code in _DENIED | {"401", "403"} or kind in {
         "PermissionDeniedError",
         "UnauthenticatedError",
