@@ -170,7 +170,7 @@ def test_status_tells_what_runs(workshop: Workshop) -> None:
         (video_id, "inspect")
     ]
     assert found["processing"]["slots"]["urgent"]["free"] == 0
-    assert [each["name"] for each in found["dependencies"]] == ["catalog", "outputs", "disk"]
+    assert [each["name"] for each in found["dependencies"]] == ["catalog", "outputs", "disk", "tools"]
 
 
 def test_progress_within_a_chunk_reaches_the_records(workshop: Workshop) -> None:
