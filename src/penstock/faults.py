@@ -127,8 +127,8 @@ def disarm() -> None:
 def arm_from(folder: Path) -> None:
     """Arms this process by the files of a folder, which another process writes while this one runs.
 
-    A file named after a point holds one order a line: ``kill PID`` sends SIGKILL, with 0 for this process, and ``hold`` lets
-    the thread wait for as long as the file is there. The first process that comes by takes the file, which then ends in its
+    A file named after a point holds one order a line: ``kill PID`` sends SIGKILL, with 0 for this process, which goes last
+    wherever it is named, and ``hold`` lets the thread wait for as long as the file is there. The first process that comes by takes the file, which then ends in its
     pid, so an order is carried out once. ``passed`` below the folder has a file for each point that any process has
     passed. Raises as :func:`arm`.
     """
@@ -151,11 +151,11 @@ def arm_from(folder: Path) -> None:
             order.rename(taken)
         except FileNotFoundError:
             return
-        for line in taken.read_text().splitlines():
-            word, _, pid = line.partition(" ")
-            if word == "kill":
-                os.kill(int(pid) or os.getpid(), signal.SIGKILL)
-            while word == "hold" and taken.exists():
-                time.sleep(0.02)
+        orders = [line.split() for line in taken.read_text().splitlines()]
+        killed = [int(pid) or os.getpid() for word, *pids in orders if word == "kill" for pid in pids]
+        for pid in sorted(killed, key=lambda pid: pid == os.getpid()):  # or who is left would end in order
+            os.kill(pid, signal.SIGKILL)
+        while ["hold"] in orders and taken.exists():
+            time.sleep(0.02)
 
     arm(act)

@@ -6,7 +6,8 @@ import pytest
 
 from penstock import bounds
 from penstock.bounds import AT_LEAST, BOUNDS, OneOf, Range
-from penstock.settings import PREFIX, ROOMS, Settings, settable
+from penstock.environment import PREFIX
+from penstock.settings import ROOMS, Settings, settable
 from penstock.video.errors import ConfigurationError
 from penstock.video.ladder import STANDARD_HEIGHTS
 

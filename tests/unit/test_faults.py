@@ -74,6 +74,18 @@ def test_arming_asks_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> N
         faults.arm(lambda _: None)
 
 
+def test_who_carries_an_order_out_goes_last(tmp_path: Path) -> None:
+    """Everything that is named dies at the point, whoever comes to it and in whatever order they are named."""
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        tmp_path.joinpath(Point.CLAIM_TAKEN).write_text(f"kill 0\nkill {other.pid}\n")
+        assert come_by(tmp_path, Point.CLAIM_TAKEN).returncode == -signal.SIGKILL
+        assert other.wait(timeout=60) == -signal.SIGKILL
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_an_order_is_carried_out_once_by_who_comes_by(tmp_path: Path) -> None:
     """The process ends at the point as by kill -9; the next one passes it."""
     tmp_path.joinpath(Point.CLAIM_TAKEN).write_text("kill 0\n")
