@@ -82,6 +82,13 @@ class Catalog:
         with self.read() as tx:
             tx.execute(select(1))
 
+    def check_version(self) -> None:
+        """Raises ``ConfigurationError`` where the tables are of a program that this one does not know."""
+        from penstock.catalog import migrate
+
+        with self.read() as tx:
+            migrate.require_known(tx)
+
     def migrate(self) -> None:
         """Brings the tables to this program's version. Safe when several processes start at once: one does it."""
         if self._is_current():

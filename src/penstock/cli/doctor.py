@@ -18,7 +18,7 @@ import typer
 
 from penstock.cli.serve import Data
 from penstock.cli.terminal import Status, examples, out, print_json, reporting, size
-from penstock.video.errors import PenstockError
+from penstock.video.errors import ConfigurationError, PenstockError
 
 if TYPE_CHECKING:
     from penstock.settings import Settings
@@ -163,8 +163,13 @@ def _database(settings: "Settings") -> Iterator[Finding]:
         catalog = Catalog.open(settings.catalog)
         try:
             catalog.ping()
+            catalog.check_version()
         finally:
             catalog.close()
+    except ConfigurationError as error:
+        yield Finding(
+            "database", Verdict.FAULT, error.detail, "Use the Penstock that wrote it, or other data."
+        )
     except PenstockError as error:
         yield Finding(
             "database", Verdict.FAULT, error.detail, "Check PENSTOCK_DATABASE_URL and that the server runs."

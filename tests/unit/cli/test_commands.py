@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from penstock.catalog import Catalog, CatalogConfig
@@ -132,6 +133,21 @@ def test_the_doctor_names_a_misspelt_setting(monkeypatch: pytest.MonkeyPatch) ->
     assert result.exit_code == 1
     (fault,) = [item for item in json.loads(result.stdout) if item["verdict"] == "fault"]
     assert "PENSTOCK_PORT" in fault["detail"]
+
+
+def test_the_doctor_sees_records_of_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the start would refuse is a finding before it."""
+    monkeypatch.setenv("PENSTOCK_DATA", str(tmp_path))
+    catalog = Catalog.open(CatalogConfig(url=f"sqlite:///{tmp_path}/penstock.db"))
+    catalog.migrate()
+    with catalog.write() as tx:
+        tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    catalog.close()
+    result = run("doctor", "--json")
+    assert result.exit_code == 1
+    assert "version of Penstock" in next(
+        item["detail"] for item in json.loads(result.stdout) if item["verdict"] == "fault"
+    )
 
 
 def test_a_plan_says_what_would_become_of_a_file(clips: Path) -> None:
