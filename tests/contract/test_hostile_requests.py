@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,27 +126,31 @@ def answered_slowly(scene: Scene, stop: threading.Event) -> dict[str, bytes]:
         "a body that drips": (json_head + b"{", b" "),
         "an upload that stops": (upload + b"abc", b""),
     }
-    open_ = {what: socket.create_connection((host, int(port)), timeout=1) for what in kinds}
     answers = dict.fromkeys(kinds, b"")
-    for what, connection in open_.items():
-        connection.sendall(kinds[what][0])
-    deadline = time.monotonic() + PATIENCE
-    while open_ and not stop.is_set() and time.monotonic() < deadline:
-        for what, connection in list(open_.items()):
-            connection.settimeout(0.2)
-            try:
-                connection.sendall(kinds[what][1])
-                data = connection.recv(65536)
-            except TimeoutError:
-                continue
-            except OSError:
-                data = b""
-            answers[what] += data
-            # A server that answered in full may leave the connection to its client, who is to speak next.
-            if not data or b" 408 " in data:
-                open_.pop(what).close()
-        assert scene.ask("GET", "/health").status_code == 200
-    assert not open_, f"still open: {list(open_)}"
+    with ExitStack() as connections:
+        open_ = {
+            what: connections.enter_context(socket.create_connection((host, int(port)), timeout=1))
+            for what in kinds
+        }
+        for what, connection in open_.items():
+            connection.sendall(kinds[what][0])
+        deadline = time.monotonic() + PATIENCE
+        while open_ and not stop.is_set() and time.monotonic() < deadline:
+            for what, connection in list(open_.items()):
+                connection.settimeout(0.2)
+                try:
+                    connection.sendall(kinds[what][1])
+                    data = connection.recv(65536)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    data = b""
+                answers[what] += data
+                # A server that answered in full may leave the connection to its client, who is to speak next.
+                if not data or b" 408 " in data:
+                    open_.pop(what).close()
+            assert scene.ask("GET", "/health").status_code == 200
+        assert not open_, f"still open: {list(open_)}"
     return answers
 
 

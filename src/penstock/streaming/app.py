@@ -1,6 +1,6 @@
 """The streaming service as an ASGI application: playback below ``/stream/``, and what every service answers beside it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -46,7 +46,7 @@ class StreamingService:
         self._others = others
         self.openapi = document
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """ASGI, without a coroutine of its own."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
         ours = scope["type"] == "http" and scope["path"].startswith(routes.PREFIX)
-        return (self._playback if ours else self._others)(scope, receive, send)
+        await (self._playback if ours else self._others)(scope, receive, send)
