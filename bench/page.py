@@ -62,10 +62,11 @@ def origin(pairs: Sequence[Pair], command: str, *facts: str) -> str:
     dates = sorted(pair.at for pair in pairs)
     loads = sorted(pair.load for pair in pairs)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    busy = " The machine was busy with other work, which stretches wall-clock times." if loads[-1] > 3 else ""
+    # What a repeat leaves behind counts as load before the next, so the least tells of others.
+    busy = " The machine was busy with other work, which stretches wall-clock times." if loads[0] > 2 else ""
     return (
-        f"`{command}`, {when} UTC. {machine()}; {'; '.join(facts)}. Load of the machine before the repeats: "
-        f"{loads[0]:.1f} to {loads[-1]:.1f}.{busy}"
+        f"`{command}`, {when} UTC. {machine()}; {'; '.join(facts)}. Load of the machine before the repeats, that of earlier ones "
+        f"included: {loads[0]:.1f} to {loads[-1]:.1f}.{busy}"
     )
 
 
