@@ -1,10 +1,10 @@
 """From a request's body to a staged file: bounded buffers, a limit, and an end to clients that went silent.
 
-The only place of this service where bytes pass. The event loop receives; a thread writes and hashes, one mebibyte at a
-time, while the server reads ahead within its own bounded window. What the bytes are for is decided elsewhere.
+The event loop gathers one mebibyte while a thread writes and hashes the one before, and the server reads ahead within its
+own bounded window. What the bytes are for is decided elsewhere.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import anyio
 from starlette.requests import Request
@@ -16,6 +16,8 @@ from penstock.upload import metrics
 from penstock.upload.store_threads import StoreThreads
 from penstock.video.errors import InvalidRequest, PenstockError, UnsupportedMedia
 from penstock.web_api.bodies import BodyStalled
+
+_WORTH_A_WRITE = 64 << 10  # bytes; the server hands on some 400 KiB at a time where the network gives them
 
 
 class SizeWrong(InvalidRequest):
@@ -57,6 +59,49 @@ async def pieces(request: Request, idle_timeout_s: float) -> AsyncIterator[bytes
             yield piece
 
 
+class Gathered:
+    """Bytes between the event loop and a thread, in the pieces in which they came: large ones are not copied again."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Bytes that follow."""
+        self._pieces.append(piece)
+        self.size += len(piece)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are enough of them to be worth a call in a thread."""
+        return self.size >= CHUNK
+
+    @property
+    def head(self) -> bytes:
+        """As many of the first bytes as tell what a file is, or all of fewer."""
+        return b"".join(self._until_head())
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """All of them in order, in no more pieces than one for each 64 KiB: small ones are put together."""
+        if self.size < _WORTH_A_WRITE * len(self._pieces):
+            return [b"".join(self._pieces)]
+        return self._pieces
+
+    def write_to(self, part: PartWriter) -> None:
+        """Appends all of them. Blocks."""
+        for piece in self.pieces:
+            part.write(piece)
+
+    def _until_head(self) -> Iterator[bytes]:
+        left = HEAD
+        for piece in self._pieces:
+            if left <= 0:
+                return
+            yield piece[:left]
+            left -= len(piece)
+
+
 async def receive(
     source: AsyncIterator[bytes],
     part: PartWriter,
@@ -74,29 +119,31 @@ async def receive(
     :class:`NotVideo`.
     """
     counter = metrics.RECEIVED_BYTES.labels(transport)
-    buffer, unjudged = bytearray(), begins
+    gathered, unjudged, received = Gathered(), begins, part.size
     with metrics.TRANSFERS.track_inprogress():
-        async for piece in source:
-            if part.size + len(buffer) + len(piece) > limit:
-                raise excess
-            counter.inc(len(piece))
-            buffer += piece
-            if unjudged and len(buffer) >= HEAD:
-                check_type(buffer)
-                unjudged = False
-            if len(buffer) >= CHUNK:
-                full, buffer = buffer, bytearray()
-                await threads.run(part.write, full)
-            await alive()
-        if unjudged:
-            check_type(buffer)
-        if buffer:
-            await threads.run(part.write, buffer)
+        async with threads.behind() as behind:
+            async for piece in source:
+                received += len(piece)
+                if received > limit:
+                    raise excess
+                counter.inc(len(piece))
+                gathered.add(piece)
+                if unjudged and gathered.size >= HEAD:
+                    check_type(gathered.head)
+                    unjudged = False
+                if gathered.is_full:
+                    full, gathered = gathered, Gathered()
+                    await behind.run(full.write_to, part)
+                await alive()
+            if unjudged:
+                check_type(gathered.head)
+            if gathered.size:
+                await behind.run(gathered.write_to, part)
 
 
-def check_type(head: bytes | bytearray) -> None:
+def check_type(head: bytes) -> None:
     """Raises :class:`NotVideo` where a file that begins like this is certainly no video."""
-    what = not_media(bytes(head[:HEAD]))
+    what = not_media(head)
     if what is not None:
         raise NotVideo(f"The file is {what}, not a video.")
 

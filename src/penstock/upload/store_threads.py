@@ -4,8 +4,10 @@ A store that says nothing keeps each thread that asks it for minutes, and every 
 event loop's few threads. It knows nothing of what is stored.
 """
 
+import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar, TypeVarTuple, Unpack
 
 import anyio
@@ -48,3 +50,43 @@ class StoreThreads:
             return await run_sync(call, *args, limiter=self._unbounded)
         finally:
             self._places.release()
+
+    @asynccontextmanager
+    async def behind(self) -> AsyncIterator["Behind"]:
+        """Calls one after the other while the block goes on; none is under way any more when the block has ended.
+
+        What a call raises comes out of the next one, or of the block's end unless that raises something already.
+        """
+        calls = Behind(self)
+        try:
+            yield calls
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await calls.ended()
+            raise
+        await calls.settle()
+
+
+class Behind:
+    """One blocking call at a time, in the order given, a step behind its caller. Made by :meth:`StoreThreads.behind`."""
+
+    def __init__(self, threads: StoreThreads) -> None:
+        self._threads = threads
+        self._call: asyncio.Task[None] | None = None
+
+    async def run(self, call: Callable[[Unpack[Ts]], None], *args: *Ts) -> None:
+        """Begins a call once the one before has ended."""
+        await self.settle()
+        self._call = asyncio.create_task(self._threads.run(call, *args))
+
+    async def settle(self) -> None:
+        """Returns when none is under way, or raises what the last one raised."""
+        await self.ended()
+        call, self._call = self._call, None
+        if call is not None:
+            call.result()
+
+    async def ended(self) -> None:
+        """Returns when none is under way, however it ended. Who waits can be cancelled, a call cannot."""
+        if self._call is not None:
+            await asyncio.wait([self._call])

@@ -10,7 +10,7 @@ from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
 from penstock.storage.staging import Staged, Staging
 from penstock.storage.store import CHUNK
-from penstock.upload.receiving import check_digest, check_size, receive
+from penstock.upload.receiving import Gathered, check_digest, check_size, receive
 from penstock.upload.store_threads import StoreThreads
 from penstock.video.errors import PenstockError, TooLarge
 
@@ -87,3 +87,16 @@ def test_digests() -> None:
     with pytest.raises(PenstockError) as caught:
         check_digest("aa", "bb")
     assert caught.value.code == "wrong_digest"
+
+
+@given(st.lists(st.binary(max_size=3000) | st.integers(0, 200_000).map(bytes), max_size=12))
+def test_gathered_bytes_stay_in_order(pieces: list[bytes]) -> None:
+    """However they came, they are the same bytes, in no more writes than one for each 64 KiB."""
+    gathered = Gathered()
+    for piece in pieces:
+        gathered.add(piece)
+    whole = b"".join(pieces)
+    assert gathered.size == len(whole)
+    assert gathered.head == whole[:4096]
+    assert b"".join(gathered.pieces) == whole
+    assert len(gathered.pieces) <= 1 + len(whole) // (64 << 10)

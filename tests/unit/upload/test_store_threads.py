@@ -54,3 +54,85 @@ def test_a_call_that_fails_leaves_its_place() -> None:
         assert await threads.begin(lambda: 1) == 1
 
     anyio.run(story)
+
+
+def test_calls_behind_follow_each_other_while_their_caller_goes_on() -> None:
+    """One at a time, in order; the block ends when the last one has."""
+    let, told = threading.Event(), list[str]()
+
+    def first() -> None:
+        let.wait(60)
+        told.append("first")
+
+    async def story() -> None:
+        async with StoreThreads().behind() as behind:
+            await behind.run(first)
+            told.append("caller")
+            let.set()
+            await behind.run(told.append, "second")
+        told.append("end")
+
+    anyio.run(story)
+    assert told == ["caller", "first", "second", "end"]
+
+
+def test_what_a_call_behind_raises_comes_out_of_the_next_or_of_the_end() -> None:
+    """And nothing is begun after it."""
+    told = list[str]()
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    async def next_one() -> None:
+        async with StoreThreads().behind() as behind:
+            await behind.run(fail)
+            await behind.run(told.append, "after")
+
+    async def end() -> None:
+        async with StoreThreads().behind() as behind:
+            await behind.run(fail)
+
+    for story in (next_one, end):
+        with pytest.raises(ValueError, match="no"):
+            anyio.run(story)
+    assert told == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_block_that_is_left_waits_for_its_call(fails: bool) -> None:
+    """What is being written is not taken from under it, whether the block raised or was cancelled; its reason stays."""
+    begun, let, told = threading.Event(), threading.Event(), list[str]()
+
+    def call() -> None:
+        begun.set()
+        let.wait(60)
+        told.append("written")
+        if fails:
+            raise ValueError("beside the point")
+
+    async def ends_badly() -> None:
+        async with StoreThreads().behind() as behind:
+            await behind.run(call)
+            await run_sync(begun.wait, 60)
+            let.set()
+            raise KeyError
+
+    async def raising() -> None:
+        with pytest.raises(KeyError):
+            await ends_badly()
+
+    async def cancelled() -> None:
+        with anyio.CancelScope() as scope:
+            async with StoreThreads().behind() as behind:
+                await behind.run(call)
+                await run_sync(begun.wait, 60)
+                let.set()
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+
+    for story in (raising, cancelled):
+        begun.clear()
+        let.clear()
+        anyio.run(story)
+        assert told.pop() == "written"

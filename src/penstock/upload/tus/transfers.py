@@ -18,11 +18,10 @@ from anyio.to_thread import run_sync
 from penstock.catalog.records import Upload
 from penstock.ffmpeg.sniff import HEAD
 from penstock.storage.staging import Durable, StagingBusy
-from penstock.storage.store import CHUNK
 from penstock.upload import metrics
 from penstock.upload.config import UploadConfig
 from penstock.upload.outcomes import Outcome
-from penstock.upload.receiving import SizeWrong, check_type
+from penstock.upload.receiving import Gathered, SizeWrong, check_type
 from penstock.upload.store_threads import StoreThreads
 from penstock.upload.tus.handover import Hold, Holds
 from penstock.upload.tus.protocol import Checksum, Locked, Patch
@@ -127,23 +126,27 @@ class ResumableTransfers:
         counted_at = time.monotonic()
         try:
             with metrics.TRANSFERS.track_inprogress():
-                while (piece := await hold.next_of(pieces)) is not None:
-                    counter.inc(len(piece))
-                    filling.add(piece)
-                    if filling.is_full or filling.can_be_judged:
-                        await self._threads.run(filling.write)
-                    if time.monotonic() - counted_at >= self._config.sign_of_life_s:
-                        await self._threads.run(filling.count)
-                        counted_at = time.monotonic()
-            await self._threads.run(filling.finish)
+                async with self._threads.behind() as behind:
+                    while (piece := await hold.next_of(pieces)) is not None:
+                        counter.inc(len(piece))
+                        filling.add(piece)
+                        if time.monotonic() - counted_at >= self._config.sign_of_life_s:
+                            await behind.run(filling.count, filling.take())
+                            counted_at = time.monotonic()
+                        elif filling.is_full:
+                            await behind.run(filling.write, filling.take())
+                        elif filling.can_be_judged:
+                            await behind.run(filling.write, filling.take())
+                            await behind.settle()  # a client that sends no video is told at once
+                    await behind.run(filling.finish, filling.take())
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._threads.run(filling.rescue)
+                await self._threads.run(filling.rescue, filling.take())
             raise
 
 
 class _Filling:
-    """The bytes of one request on their way into a writer. Blocking, but for :meth:`add`."""
+    """The bytes of one request on their way into a writer: gathered by the event loop, given to it by one thread at a time."""
 
     def __init__(self, writing: Writing, resumable: Resumable, room: int, checksum: Checksum | None) -> None:
         self._writing = writing
@@ -151,53 +154,66 @@ class _Filling:
         self._room = room
         self._checksum = checksum
         self._running = None if checksum is None else checksum.begin()
-        self._buffer = bytearray()
+        self._gathered = Gathered()
+        self._taken = writing.writer.size  # what the writer has or is being given
         self._broken = False  # a write failed: what the writer holds is not known any more
+
+    # -- in the event loop
 
     @property
     def is_full(self) -> bool:
-        return len(self._buffer) >= CHUNK
+        return self._gathered.is_full
 
     @property
     def can_be_judged(self) -> bool:
         """Whether these are the file's first bytes, enough of them to tell what it is."""
-        return self._writing.begun == self._writing.writer.size == 0 and len(self._buffer) >= HEAD
+        return self._writing.begun == self._taken == 0 and self._gathered.size >= HEAD
 
     def add(self, piece: bytes) -> None:
-        if self._writing.writer.size + len(self._buffer) + len(piece) > self._room:
+        if self._taken + self._gathered.size + len(piece) > self._room:
             raise SizeWrong(f"More than the {self._room} bytes arrived that were missing.")
-        self._buffer += piece
+        self._gathered.add(piece)
 
-    def write(self) -> None:
-        if not self._buffer:
+    def take(self) -> Gathered:
+        """What was gathered, for the next call."""
+        taken, self._gathered = self._gathered, Gathered()
+        self._taken += taken.size
+        return taken
+
+    # -- in a thread
+
+    def write(self, gathered: Gathered) -> None:
+        if not gathered.size:
             return
+        self._broken = (
+            True  # what is gathered after bytes that were not written must not follow those before them
+        )
         if self._writing.begun == self._writing.writer.size == 0:
-            check_type(self._buffer)
-        self._broken = True
-        self._writing.writer.write(self._buffer)
+            check_type(gathered.head)
+        gathered.write_to(self._writing.writer)
         self._broken = False
         if self._running is not None:
-            self._running.update(self._buffer)
-        self._buffer = bytearray()
+            for piece in gathered.pieces:
+                self._running.update(piece)
 
-    def count(self) -> None:
+    def count(self, gathered: Gathered) -> None:
         """Counts what came so far, unless it is to be checked first."""
+        self.write(gathered)
         if self._running is None:
-            self.write()
             self._keep()
 
-    def finish(self) -> None:
+    def finish(self, gathered: Gathered) -> None:
         """After the last byte."""
-        self.write()
+        self.write(gathered)
         if self._checksum is not None and self._running is not None:
             self._checksum.check(self._running)
         self._keep()
 
-    def rescue(self) -> None:
+    def rescue(self, gathered: Gathered) -> None:
         """After the request ended otherwise: what came is kept if it can be. Whatever goes wrong now is not the reason."""
         try:
             if self._running is None and not self._broken:
-                self.write()
+                self.write(gathered)
                 self._keep()
         except PenstockError as error:
             _log.warning("bytes_not_kept", upload_id=self._writing.upload.id, code=error.code)
