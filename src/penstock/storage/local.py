@@ -72,18 +72,22 @@ class LocalStore:
             finally:
                 os.close(descriptor)
             faults.reach(Point.OBJECT_SYNCED)
-            self._move(temporary, target)
+            with translated("move"):
+                self._move(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         return size
 
     def adopt(self, file: Path, key: str) -> ObjectInfo:
-        """Take over a synced file of the same file system as the object ``key``, by one rename. Durable when it returns."""
+        """Take over a synced file of the same file system as the object ``key``, by one rename. Durable when it returns.
+
+        Raises :class:`ObjectMissing` where somebody removed it before or meanwhile, under either name.
+        """
         target = self._path(key)
         with translated("adopt"), _missing_is_missing():
             info = _info(key, file.lstat())
-        self._move(file, target)
+            self._move(file, target)
         return info
 
     def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
@@ -166,21 +170,20 @@ class LocalStore:
             os.close(descriptor)
 
     def _move(self, file: Path, target: Path) -> None:
-        """Rename ``file`` to ``target`` and sync every folder whose entries this needed."""
-        with translated("move"):
-            while True:
-                try:
-                    self._make_folders(target.parent)
-                    file.rename(target)
-                    break
-                except FileNotFoundError:
-                    if not file.exists():
-                        raise
-                    # Otherwise a deletion has just pruned a folder that was empty until now: make it again.
-                except (IsADirectoryError, NotADirectoryError):
-                    raise KeyMalformed("One object key is a folder of another.") from None
-            faults.reach(Point.OBJECT_NAMED)
-            sync_folder(target.parent)
+        """Rename ``file`` to ``target`` and sync every folder whose entries this needed. Raises the system's errors."""
+        while True:
+            try:
+                self._make_folders(target.parent)
+                file.rename(target)
+                break
+            except FileNotFoundError:
+                if not file.exists():
+                    raise
+                # Otherwise a deletion has just pruned a folder that was empty until now: make it again.
+            except (IsADirectoryError, NotADirectoryError):
+                raise KeyMalformed("One object key is a folder of another.") from None
+        faults.reach(Point.OBJECT_NAMED)
+        sync_folder(target.parent)
         faults.reach(Point.OBJECT_STORED)
 
     def _make_folders(self, folder: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from penstock import faults
+from penstock.faults import Point
 from penstock.storage.local import LocalStore
 from penstock.storage.open import open_store
 from penstock.storage.s3_access import Pace, StoreConfig
-from penstock.storage.store import CHUNK
+from penstock.storage.store import CHUNK, ObjectMissing
 from penstock.video.errors import ConfigurationError, PermanentError, StorageUnavailable
 
 
@@ -99,6 +101,31 @@ def test_emptied_folders_go(root: Path) -> None:
     store.put("v/task.1/720p/00000001.m4s", b"x")
     store.delete(["v/task.1/720p/00000001.m4s"])
     assert [path.name for path in root.iterdir()] == [".tmp"]
+
+
+def test_a_file_that_another_removes_while_it_is_adopted_is_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelling an upload that is being completed is no fault of the storage."""
+    store = LocalStore(root)
+    staged = store.hidden_folder("staging") / "data"
+    staged.write_bytes(b"x")
+    monkeypatch.setattr(store, "_make_folders", lambda _: staged.unlink())
+    with pytest.raises(ObjectMissing):
+        store.adopt(staged, "v/source")
+
+
+def test_an_object_that_another_deletes_before_it_is_durable_is_missing(root: Path) -> None:
+    """With its folder, which was empty but for it: there is nothing left to be made durable."""
+    store = LocalStore(root)
+    staged = store.hidden_folder("staging") / "data"
+    staged.write_bytes(b"x")
+    faults.arm(lambda point: store.delete(["v/source"]) if point is Point.OBJECT_NAMED else None)
+    try:
+        with pytest.raises(ObjectMissing):
+            store.adopt(staged, "v/source")
+    finally:
+        faults.disarm()
 
 
 def test_a_key_is_no_folder_of_another(root: Path) -> None:
