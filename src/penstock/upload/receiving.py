@@ -1,7 +1,7 @@
 """From a request's body to a staged file: bounded buffers, a limit, and an end to clients that went silent.
 
-The event loop gathers one mebibyte while a thread writes and hashes the one before, and the server reads ahead within its
-own bounded window. What the bytes are for is decided elsewhere.
+The event loop gathers some while a thread writes and hashes what came before, and the server reads ahead within its own
+bounded window. What the bytes are for is decided elsewhere.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,12 +11,12 @@ from starlette.requests import Request
 
 from penstock.ffmpeg.sniff import HEAD, not_media
 from penstock.storage.staging import PartWriter
-from penstock.storage.store import CHUNK
 from penstock.upload import metrics
 from penstock.upload.store_threads import StoreThreads
 from penstock.video.errors import InvalidRequest, PenstockError, UnsupportedMedia
 from penstock.web_api.bodies import BodyStalled
 
+_WORTH_A_CALL = 256 << 10  # bytes; twice that and a piece more is what an upload has in memory
 _WORTH_A_WRITE = 64 << 10  # bytes; the server hands on some 400 KiB at a time where the network gives them
 
 
@@ -74,7 +74,7 @@ class Gathered:
     @property
     def is_full(self) -> bool:
         """Whether there are enough of them to be worth a call in a thread."""
-        return self.size >= CHUNK
+        return self.size >= _WORTH_A_CALL
 
     @property
     def head(self) -> bytes:
