@@ -83,14 +83,8 @@ class ProcessingService:
             publisher=self._publisher,
             announce=announce,
         )
-        self._lease = Lease(
-            catalog,
-            config,
-            self.runs,
-            slot=self._lock.slot,
-            fingerprint=media.fingerprint,
-            version=version,
-        )
+        slot, fingerprint = self._lock.slot, media.fingerprint
+        self._lease = Lease(catalog, config, self.runs, slot=slot, fingerprint=fingerprint, version=version)
         tooling = Tooling(media.trial)
         self._room = Room(scratch, outputs, config.disk_reserve)
         self._dispatch = LocalDispatch(
@@ -103,36 +97,24 @@ class ProcessingService:
             tooling=tooling,
             listener=self._listener,
             policy=policy,
-            fingerprint=media.fingerprint,
+            fingerprint=fingerprint,
         )
         liveness = liveness or SingleMachine()
+        silence = _MISSED_HEARTBEATS * config.heartbeat
         self._reaper = Reaper(
-            catalog,
-            self._publisher,
-            policy,
-            announce=announce,
-            liveness=liveness,
-            silence=_MISSED_HEARTBEATS * config.heartbeat,
+            catalog, self._publisher, policy, announce=announce, liveness=liveness, silence=silence
         )
         collector = Collector(catalog, config, sources=sources, outputs=outputs, staging=staging)
-        sweep = Periodic("sweep", config.sweep, self._sweep)
-        liveness.on_death(sweep.hasten)
-        self._periodic = (
-            Periodic("report", config.heartbeat, self._report),
-            sweep,
-            Periodic("collection", config.collect, collector.sweep),
-        )
+        self._periodic = self._in_time(collector, liveness)
+        checks = {
+            "catalog": catalog.ping,
+            "outputs": _probe(outputs),
+            "disk": self._room.check,
+            "tools": tooling.check,
+        }
+        constants = {"service": "processing", "version": version, "node": config.node}
         self.endpoint = Endpoint(
-            config.host,
-            config.port or 0,
-            constants={"service": "processing", "version": version, "node": config.node},
-            checks={
-                "catalog": catalog.ping,
-                "outputs": self._probe(outputs),
-                "disk": self._room.check,
-                "tools": tooling.check,
-            },
-            facts=self._facts,
+            config.host, config.port or 0, constants=constants, checks=checks, facts=self._facts
         )
 
     @property
@@ -194,6 +176,16 @@ class ProcessingService:
             for number, handler in former.items():
                 signal.signal(number, handler)
 
+    def _in_time(self, collector: Collector, liveness: Liveness) -> tuple[Periodic, ...]:
+        """What is done again and again; a node's death hastens the sweep."""
+        sweep = Periodic("sweep", self._config.sweep, self._sweep)
+        liveness.on_death(sweep.hasten)
+        return (
+            Periodic("report", self._config.heartbeat, self._report),
+            sweep,
+            Periodic("collection", self._config.collect, collector.sweep),
+        )
+
     def _sweep(self) -> None:
         """What a lost ring, a dead process or the passing of time left to do; and the figures of the whole queue."""
         self._lease.beat()  # or a jump of the clock would make this very process look dead to its own reaper
@@ -252,11 +244,11 @@ class ProcessingService:
             ],
         }
 
-    @staticmethod
-    def _probe(store: ObjectStore) -> Callable[[], None]:
-        """Asks a store for the first of no objects."""
 
-        def probe() -> None:
-            next(iter(store.list("00000000000000000000000000/")), None)
+def _probe(store: ObjectStore) -> Callable[[], None]:
+    """Asks a store for the first of no objects."""
 
-        return probe
+    def probe() -> None:
+        next(iter(store.list("00000000000000000000000000/")), None)
+
+    return probe

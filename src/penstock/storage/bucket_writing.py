@@ -6,16 +6,14 @@ of any of them. It knows neither what a store says nor records: the staging that
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from penstock.storage.bucket_mark import Mark
-from penstock.storage.staging import Durable
-from penstock.video.errors import Cancelled
+from penstock.storage.staging import Durable, Transfer
 
 
 class Store(Protocol):
@@ -69,21 +67,20 @@ class BucketPartWriter:
         self._filled = 0
         self._digest = hashlib.sha256()
         self._sending: Future[str] | None = None
-        self._use = threading.Lock()
-        self._closed = False
+        self._transfer = Transfer()
         self.size = 0
         self._gather(tail)
 
     def write(self, data: bytes | bytearray) -> None:
         """See the port."""
-        with self._open_still():
+        with self._transfer.used():
             self._digest.update(data)
             self._gather(data)
             self.size += len(data)
 
     def sync(self) -> Durable:
         """See the port. Called again, it takes the mark before for recorded and drops the tail before that."""
-        with self._open_still():
+        with self._transfer.used():
             self._settle()
             end = self._mark.count * self._mark.part + self._filled
             if end != self._kept.end:
@@ -92,8 +89,7 @@ class BucketPartWriter:
 
     def close(self) -> None:
         """See the port."""
-        with self._use:
-            self._closed = True
+        self._transfer.end()
         if self._sending is not None:
             self._sending.cancel()
             wait([self._sending])
@@ -143,12 +139,5 @@ class BucketPartWriter:
             try:
                 self._mark = self._mark.grown(sending.result())
             except BaseException:
-                self._closed = True
+                self._transfer.fail()
                 raise
-
-    @contextmanager
-    def _open_still(self) -> Iterator[None]:
-        with self._use:
-            if self._closed:
-                raise Cancelled("The transfer has ended.", code="transfer_ended")
-            yield

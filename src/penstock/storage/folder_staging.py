@@ -9,16 +9,14 @@ import errno
 import fcntl
 import hashlib
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from penstock.storage.durable import sync_file, sync_folder, translated, write_all
 from penstock.storage.local import LocalStore
-from penstock.storage.staging import Durable, Staged, StagingBusy
+from penstock.storage.staging import Durable, Staged, StagingBusy, Transfer
 from penstock.storage.store import CHUNK, KeyMalformed, ObjectMissing, is_name
-from penstock.video.errors import Cancelled
 
 _DATA = "data"
 _GATE = "gate.lock"  # held shared by whoever writes a part, alone by whoever seals the file
@@ -30,8 +28,7 @@ class FilePartWriter:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._digest = hashlib.sha256()
-        self._use = threading.Lock()
-        self._closed = False
+        self._transfer = Transfer()
         self.size = 0  # bytes written
 
     def seek(self, offset: int) -> None:
@@ -41,30 +38,21 @@ class FilePartWriter:
 
     def write(self, data: bytes | bytearray) -> None:
         """Append ``data`` to the range."""
-        with self._open_still(), translated("stage"):
+        with self._transfer.used(), translated("stage"):
             write_all(self._descriptor, data)
             self._digest.update(data)
             self.size += len(data)
 
     def sync(self) -> Durable:
         """See the port: the file says by itself how far it goes, so the mark is empty."""
-        with self._open_still(), translated("stage"):
+        with self._transfer.used(), translated("stage"):
             sync_file(self._descriptor)
             return Durable(self.size, self._digest.hexdigest(), mark="")
 
     def close(self) -> None:
         """Waits for a write that a thread is in the middle of: its descriptor must not become another file's."""
-        with self._use:
-            if not self._closed:
-                self._closed = True
-                os.close(self._descriptor)
-
-    @contextmanager
-    def _open_still(self) -> Iterator[None]:
-        with self._use:
-            if self._closed:
-                raise Cancelled("The transfer has ended.", code="transfer_ended")
-            yield
+        if self._transfer.end():
+            os.close(self._descriptor)
 
 
 class SealedFile:

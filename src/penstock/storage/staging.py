@@ -17,12 +17,13 @@ is never referred to and goes with :meth:`Staging.remove`. The folder adapter le
 (:class:`StagingBusy`).
 """
 
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from penstock.video.errors import Conflict
+from penstock.video.errors import Cancelled, Conflict
 
 
 class StagingBusy(Conflict):
@@ -55,6 +56,32 @@ class Durable:
     size: int
     sha256: str
     mark: str
+
+
+class Transfer:
+    """What both adapters' writers are: used by one thread at a time, and by none once it has ended, whoever ended it."""
+
+    def __init__(self) -> None:
+        self._use = threading.Lock()
+        self._ended = False
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """A block that :meth:`end` waits for. Raises ``transfer_ended``."""
+        with self._use:
+            if self._ended:
+                raise Cancelled("The transfer has ended.", code="transfer_ended")
+            yield
+
+    def fail(self) -> None:
+        """Within :meth:`used`: the last use."""
+        self._ended = True
+
+    def end(self) -> bool:
+        """Waits for who uses it. Whether it had not ended before."""
+        with self._use:
+            before, self._ended = self._ended, True
+            return not before
 
 
 class PartWriter(Protocol):

@@ -168,7 +168,7 @@ def test_closing_waits_for_a_write_under_way(staging: FolderStaging) -> None:
     """A descriptor is never closed under a thread that writes through it: its number may be another file's next."""
     staging.create("u")
     closed = threading.Event()
-    with staging.writing(U, offset=0) as part, part._use:  # as a write holds it
+    with staging.writing(U, offset=0) as part, part._transfer.used():  # as a write holds it
 
         def close() -> None:
             part.close()
