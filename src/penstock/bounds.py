@@ -124,6 +124,7 @@ BOUNDS: Mapping[str, Range | OneOf] = {
     "PROCESSING_SOURCE_CACHE": Range(0, 1000 * _TERABYTE),
     "PROCESSING_SHUTDOWN": Range(0.5, 11),  # the supervisor kills after 12
     "PROCESSING_PORT": _PORT,
+    "SERVER_IDLE_S": Range(1, 3600),
     "STREAMING_CACHE": Range(0, 1000 * _TERABYTE),
     "STREAMING_GROWING_RECHECK": Range(0, 3600),
     "STREAMING_SETTLED_RECHECK": Range(0, 86_400),

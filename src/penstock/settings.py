@@ -23,6 +23,7 @@ from penstock.access.config import AccessConfig
 from penstock.catalog.config import CatalogConfig
 from penstock.environment import PREFIX
 from penstock.ffmpeg.config import FfmpegConfig
+from penstock.http_server.config import ServerConfig
 from penstock.library.config import LibraryConfig
 from penstock.membership.config import MembershipConfig, ProtocolConfig
 from penstock.processing.config import ProcessingConfig
@@ -47,6 +48,7 @@ ROOMS: Mapping[str, tuple[type[Any], frozenset[str]]] = {
     "OUTPUTS": (StoreConfig, frozenset({"url"})),
     "PLAN": (plan.Settings, frozenset({"fingerprint"})),
     "PROCESSING": (ProcessingConfig, frozenset({"node", "run_folder", "scratch_folder", "planning"})),
+    "SERVER": (ServerConfig, frozenset()),
     "SOURCES": (StoreConfig, frozenset({"url"})),
     "STREAMING": (StreamingConfig, frozenset({"node", "cache_folder"})),
     "UPLOAD": (UploadConfig, frozenset({"public_url"})),
@@ -240,6 +242,7 @@ class Settings(BaseSettings):
             "OUTPUTS": self.outputs,
             "PLAN": self.planning,
             "PROCESSING": self.processing,
+            "SERVER": self.server,
             "SOURCES": self.sources,
             "STREAMING": self.streaming,
             "UPLOAD": self.upload,
@@ -321,6 +324,11 @@ class Settings(BaseSettings):
             cluster=self.cluster or "penstock",  # of a membership service that runs on its own
             protocol=_room("MEMBERSHIP_PROTOCOL", ProtocolConfig),
         )
+
+    @cached_property
+    def server(self) -> ServerConfig:
+        """Connections to the HTTP services."""
+        return _room("SERVER", ServerConfig)
 
     def web(self, service: str) -> WebConfig:
         """What all HTTP services share, for the one of this name."""

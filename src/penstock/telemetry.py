@@ -53,7 +53,7 @@ _MOST_WAITING = (
     8192  # lines, a few megabytes: whoever writes one more waits for the file, as with every other line
 )
 # What each third-party logger may say: below this its lines are about its own workings, not about a video.
-_LIBRARY_LEVELS = {"_granian": logging.WARNING, "httpx": logging.WARNING, "alembic": logging.WARNING}
+_LIBRARY_LEVELS = {"httpx": logging.WARNING, "alembic": logging.WARNING}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""The streaming service as an ASGI application: playback below ``/stream/``, and what every service answers beside it."""
+"""The streaming service: playback below ``/stream/``, and what every service answers beside it."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import FastAPI
 
 from penstock.access.keyring import Keyring
 from penstock.storage.exercise import reach
@@ -15,9 +15,18 @@ from penstock.web_api.config import WebConfig
 from penstock.web_api.service import create_service
 
 
+@dataclass(frozen=True, slots=True)
+class StreamingService:
+    """Playback as the server's responder for its prefix, and an ASGI application for all else, which describes both."""
+
+    playback: Playback
+    app: FastAPI
+    prefix: str = routes.PREFIX
+
+
 def create_app(
     config: StreamingConfig, web: WebConfig, *, outputs: ObjectStore, keyring: Keyring
-) -> "StreamingService":
+) -> StreamingService:
     """The service. It reads ``outputs`` and ``keyring`` and needs nothing else, no database above all."""
     app = create_service(
         web,
@@ -34,19 +43,4 @@ def create_app(
         return described
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
-    return StreamingService(Playback(outputs, keyring, config), app, document)
-
-
-class StreamingService:
-    """Takes playback requests out before the framework, whose layers cost a tenth of what a segment does."""
-
-    def __init__(self, playback: ASGIApp, others: ASGIApp, document: Callable[[], dict[str, Any]]) -> None:
-        """``others`` answers what lies not below ``/stream/``; ``document`` is the OpenAPI document of both."""
-        self._playback = playback
-        self._others = others
-        self.openapi = document
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        ours = scope["type"] == "http" and scope["path"].startswith(routes.PREFIX)
-        await (self._playback if ours else self._others)(scope, receive, send)
+    return StreamingService(Playback(outputs, keyring, config), app)

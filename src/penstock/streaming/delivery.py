@@ -1,18 +1,21 @@
-"""Sends objects: small ones from memory, other whole files by the server itself, ranges and objects of remote stores in bounded pieces.
+"""Objects to be sent: small ones from memory, others as files that the system sends, those of remote stores in bounded pieces.
 
 Every object is immutable and its entity tag is its record's digest, so copies never go stale and every node gives the
 same answer. It knows nothing of videos, tokens or timelines.
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 
-from penstock.storage.store import CHUNK, ObjectMissing, ObjectStore
+from penstock.http_server.files import FilePart
+from penstock.http_server.messages import Header, lines
+from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.streaming.cache import SegmentCache
 from penstock.streaming.conditions import (
     ByteRange,
@@ -21,7 +24,7 @@ from penstock.streaming.conditions import (
     not_modified,
     requested_range,
 )
-from penstock.streaming.exchange import Exchange, Header
+from penstock.streaming.exchange import Content, Exchange
 from penstock.streaming.memory import LARGEST, SmallObjects, Whole
 from penstock.streaming.problems import ObjectDamaged, RangeNotSatisfiable
 from penstock.streaming.publication import Document, Item
@@ -33,8 +36,8 @@ _PATHS_REMEMBERED = 20_000  # about 300 bytes each
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux; elsewhere there is no asking without waiting
 
 
-async def send_document(exchange: Exchange, document: Document, cache_control: bytes) -> None:
-    """Sends a manifest, compressed where the client takes that."""
+def document_content(exchange: Exchange, document: Document, cache_control: bytes) -> Content:
+    """A manifest, compressed where the client takes that."""
     body, etag = document.body, document.etag
     headers: list[Header] = [(b"cache-control", cache_control), (b"vary", b"Accept-Encoding")]
     if document.compressed is not None and accepts_gzip(exchange.headers.get(b"accept-encoding")):
@@ -42,63 +45,60 @@ async def send_document(exchange: Exchange, document: Document, cache_control: b
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"etag", b'"%b"' % etag.encode()))
     if not_modified(exchange.headers.get(b"if-none-match"), etag):
-        await exchange.bare(304, headers)
-        return
-    await exchange.whole(200, [*headers, (b"content-type", document.media_type.encode())], body)
+        return Content(304, lines(headers))
+    return exchange.whole(200, [*headers, (b"content-type", document.media_type.encode())], body)
 
 
 class Delivery:
-    """Sends the objects of one store."""
+    """The objects of one store."""
 
     def __init__(self, store: ObjectStore, cache: SegmentCache | None = None) -> None:
         self._store = store
         self._cache = cache  # of a store that is elsewhere
         # Keys are never reused, so where an object lies never changes; finding out costs ten calls to the file system.
         self._local_path = lru_cache(maxsize=_PATHS_REMEMBERED)(store.local_path)
-        # So far it costs less to send an object from here: having the server open a file in a thread of its own makes a third
-        # as many answers of 64 KB and two thirds of 128 KB; at 512 KB it makes half as many again.
+        # So far it costs less to send an object from memory than to open its file.
         self._small = SmallObjects()
         self._scratch = memoryview(bytearray(LARGEST + 1))
 
-    async def send(self, exchange: Exchange, item: Item) -> None:
-        """Sends an object or the range of it that is asked for.
+    def content(self, exchange: Exchange, item: Item) -> Generator[Awaitable[Any], Any, Content]:
+        """An object or the range of it that is asked for; yields what has to be awaited first.
 
-        Raises :class:`RangeNotSatisfiable`, :class:`ObjectDamaged` and the store's errors before anything is sent.
+        Raises :class:`RangeNotSatisfiable`, :class:`ObjectDamaged` and the store's errors.
         """
         asked = exchange.headers
         if item.size <= LARGEST and b"range" not in asked and b"if-none-match" not in asked:
             whole = self._in_memory(item)
             if whole is not None:
-                await exchange.start(200, whole.headers)
-                await exchange.body(b"" if exchange.head else whole.body)
-                return
+                return Content(200, whole.head, b"" if exchange.head else whole.body)
         if not_modified(asked.get(b"if-none-match"), item.etag):
-            await exchange.bare(304, _lasting(item))
-            return
+            return Content(304, lines(_lasting(item)))
         part = _part(exchange, item)
-        await self._send_file(exchange, item, part, _describing(item, part))
-
-    async def _send_file(
-        self, exchange: Exchange, item: Item, part: ByteRange | None, headers: list[Header]
-    ) -> None:
-        path = self._file(item)
-        if path is None and self._cache is not None and not exchange.head:
-            path = await self._cache.path(item)
-        status = 200 if part is None else 206
+        status, head = 200 if part is None else 206, lines(_describing(item, part))
         if exchange.head:
-            await exchange.bare(status, headers)
-        elif part is None and path is not None and exchange.pathsend:
-            await exchange.start(status, headers)
-            await exchange.file(path, item.size)
-        else:
-            pieces = self._pieces(item, part or ByteRange(0, item.size), path)
-            await self._stream(exchange, pieces, status, headers)
+            self._check(item)
+            return Content(status, head)
+        body = yield from self._body(item, part or ByteRange(0, item.size))
+        return Content(status, head, body)
+
+    def _body(
+        self, item: Item, part: ByteRange
+    ) -> Generator[Awaitable[Any], Any, FilePart | Generator[bytes, None, None]]:
+        path = self._local_path(item.key)
+        if path is None and self._cache is not None:
+            path = yield self._cache.path(item)
+        if path is not None:
+            return FilePart(_opened(path, item), part.start, part.end)
+        pieces = self._pieces(item, part)
+        # Errors come with the first piece, when they can still be told.
+        first = yield anyio.to_thread.run_sync(next, pieces, b"")
+        return _continued(first, pieces)
 
     def _in_memory(self, item: Item) -> Whole | None:
         """A small object, where it is remembered or this machine's memory has it; None where it would have to be waited for."""
         whole = self._small.find(item)
         if whole is None and (body := self._read_at_once(item)) is not None:
-            whole = Whole(tuple(_describing(item, None)), body)
+            whole = Whole(lines(_describing(item, None)), body)
             self._small.keep(item, whole)
         return whole
 
@@ -117,52 +117,38 @@ class Delivery:
             return None  # the disk would have to be asked, or it is not there: then the way of all others says so
         return bytes(self._scratch[: item.size]) if read == item.size else None
 
-    def _file(self, item: Item) -> Path | None:
-        """The object as a file that is there and whole, None where the store is elsewhere.
-
-        The server answers a file that it cannot open with a 404 of its own, so this is seen to before. One call to the
-        local file system, whose answer is in memory: a thread would cost more than it does.
-        """
+    def _check(self, item: Item) -> None:
+        """Sees that a file is there and whole, where the store has files of this machine."""
         path = self._local_path(item.key)
-        if path is None:
-            return None
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise ObjectMissing("There is no such object.") from None
-        except OSError as error:
-            raise StorageUnavailable("The object store does not answer; try again.") from error
-        if size != item.size:
-            raise ObjectDamaged("What is stored is not what was published.")
-        return path
+        if path is not None:
+            os.close(_opened(path, item))
 
-    async def _stream(
-        self,
-        exchange: Exchange,
-        source: Generator[bytes, None, None],
-        status: int,
-        headers: list[Header],
-    ) -> None:
-        """Piece by piece through this process; the next piece is read when the server has taken the one before."""
-        with closing(source) as pieces:
-            # Errors come with the first piece, before the status is sent.
-            piece = await anyio.to_thread.run_sync(next, pieces, b"")
-            await exchange.start(status, headers)
-            while following := await anyio.to_thread.run_sync(next, pieces, b""):
-                await exchange.body(piece, more=True)
-                piece = following
-            await exchange.body(piece)
+    def _pieces(self, item: Item, part: ByteRange) -> Generator[bytes, None, None]:
+        yield from self._store.stream(item.key, start=part.start, end=part.end)
 
-    def _pieces(self, item: Item, part: ByteRange, path: Path | None) -> Generator[bytes, None, None]:
-        if path is None:
-            yield from self._store.stream(item.key, start=part.start, end=part.end)
-            return
-        with path.open("rb") as file:
-            file.seek(part.start)
-            left = part.end - part.start
-            while left and (piece := file.read(min(CHUNK, left))):
-                left -= len(piece)
-                yield piece
+
+def _opened(path: Path, item: Item) -> int:
+    """A descriptor of the object's file, which is whole. Calls to the local file system, whose answers are in memory: a thread costs more.
+
+    Raises :class:`ObjectMissing`, :class:`ObjectDamaged` and :class:`StorageUnavailable`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        size = os.fstat(descriptor).st_size
+    except FileNotFoundError:
+        raise ObjectMissing("There is no such object.") from None
+    except OSError as error:
+        raise StorageUnavailable("The object store does not answer; try again.") from error
+    if size != item.size:
+        os.close(descriptor)
+        raise ObjectDamaged("What is stored is not what was published.")
+    return descriptor
+
+
+def _continued(first: bytes, pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+    with closing(pieces):
+        yield first
+        yield from pieces
 
 
 def _lasting(item: Item) -> list[Header]:

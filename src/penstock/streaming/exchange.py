@@ -1,15 +1,16 @@
-"""One playback request and its answer on the wire: method and headers in, start and body out, and what was sent.
+"""One playback request, and what its answer consists of: CORS and what every answer of this node says.
 
-It knows ASGI and CORS, and nothing of videos.
+It knows headers, and nothing of videos.
 """
 
-from collections.abc import Awaitable, Iterable
-from pathlib import Path
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.responses import Response
-from starlette.types import Scope, Send
 
-Header = tuple[bytes, bytes]
+from penstock.http_server.files import FilePart
+from penstock.http_server.messages import Header, Request, lines
 
 _ALLOWED_METHODS = b"GET, HEAD, OPTIONS"
 _PREFLIGHT: tuple[Header, ...] = (
@@ -35,42 +36,39 @@ _ALWAYS: tuple[Header, ...] = (
 )
 
 
-_ANY_ORIGIN: tuple[Header, ...] = ((b"access-control-allow-origin", b"*"),)
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every answer of a node says, as it is sent: to pages of any origin, and without a word about that."""
+
+    any_origin: bytes
+    rest: bytes
+
+    @classmethod
+    def of(cls, node: str) -> "Common":
+        """Of the node with this name."""
+        name = node.encode("ascii", "replace").replace(b"\n", b"").replace(b"\r", b"")
+        rest = lines((*_ALWAYS, (b"penstock-node", name)))
+        return cls(lines([(b"access-control-allow-origin", b"*")]) + rest, rest)
 
 
-def common_headers(node: str) -> tuple[Header, ...]:
-    """What every answer of this node says."""
-    name = node.encode("ascii", "replace").replace(b"\n", b"").replace(b"\r", b"")
-    return (*_ALWAYS, (b"penstock-node", name))
+class Content(NamedTuple):
+    """An answer without what all of them say."""
+
+    status: int
+    head: bytes
+    body: bytes | FilePart | Generator[bytes, None, None] = b""
 
 
 class Exchange:
-    """One request and its answer. Lower-case header names; a header that is repeated counts with its last value."""
+    """One request. Lower-case header names; a header that is repeated counts with its last value."""
 
-    __slots__ = (
-        "_common",
-        "_send",
-        "bytes_sent",
-        "headers",
-        "method",
-        "origin",
-        "pathsend",
-        "query",
-        "raw_path",
-        "status",
-    )
+    __slots__ = ("_common", "headers", "method", "origin", "query", "raw_path")
 
-    def __init__(self, scope: Scope, send: Send, common: tuple[Header, ...]) -> None:
-        """``common``: what :func:`common_headers` gives."""
-        self.method: str = scope["method"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
-        self.query: bytes = scope["query_string"]
-        self.pathsend = "http.response.pathsend" in (scope.get("extensions") or {})
+    def __init__(self, request: Request, common: Common) -> None:
+        self.method = request.method
+        self.headers: dict[bytes, bytes] = dict(request.headers)
+        self.raw_path, _, self.query = request.target.partition(b"?")
         self.origin: str | None = None  # the one origin that may read the answer; None: any
-        self.status = 0
-        self.bytes_sent = 0
-        self._send = send
         self._common = common
 
     @property
@@ -78,47 +76,27 @@ class Exchange:
         """Whether the body is to be left out."""
         return self.method == "HEAD"
 
-    # These two are part of every answer, and a coroutine around the server's own would cost as much as what they do.
-    def start(self, status: int, headers: Iterable[Header]) -> Awaitable[None]:
-        """Sends the status and the headers."""
-        origin = (
-            _ANY_ORIGIN
-            if self.origin is None
-            else ((b"access-control-allow-origin", self.origin.encode()), (b"vary", b"Origin"))
-        )
-        self.status = status
-        return self._send(
-            {"type": "http.response.start", "status": status, "headers": [*headers, *origin, *self._common]}
-        )
+    @property
+    def common(self) -> bytes:
+        """What this answer says because all do."""
+        if self.origin is None:
+            return self._common.any_origin
+        own = lines([(b"access-control-allow-origin", self.origin.encode()), (b"vary", b"Origin")])
+        return own + self._common.rest
 
-    def body(self, data: bytes, *, more: bool = False) -> Awaitable[None]:
-        """Sends the body, or a part of it."""
-        self.bytes_sent += len(data)
-        return self._send({"type": "http.response.body", "body": data, "more_body": more})
+    def whole(self, status: int, headers: Iterable[Header], data: bytes) -> Content:
+        """An answer that is at hand, without its body for ``HEAD``."""
+        head = lines([*headers, (b"content-length", b"%d" % len(data))])
+        return Content(status, head, b"" if self.head else data)
 
-    async def file(self, path: Path, size: int) -> None:
-        """Has the server send a whole file, which it opens and reads by itself after this returns."""
-        self.bytes_sent += size
-        await self._send({"type": "http.response.pathsend", "path": str(path)})
-
-    async def whole(self, status: int, headers: Iterable[Header], data: bytes) -> None:
-        """Sends an answer that is at hand, without its body for ``HEAD``."""
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(data))])
-        await self.body(b"" if self.head else data)
-
-    async def bare(self, status: int, headers: Iterable[Header]) -> None:
-        """Sends an answer that has no body by its nature."""
-        await self.start(status, headers)
-        await self.body(b"")
-
-    async def preflight(self) -> None:
+    def preflight(self) -> Content:
         """Answers a browser that asks whether it may; what it may do is up to the request that follows."""
-        await self.bare(204, _PREFLIGHT)
+        return Content(204, lines(_PREFLIGHT))
 
-    async def problem(self, response: Response) -> None:
-        """Sends an error."""
+    def problem(self, response: Response) -> Content:
+        """An error."""
         headers = [pair for pair in response.raw_headers if pair[0] != b"content-length"]
-        await self.whole(response.status_code, headers, bytes(response.body))
+        return self.whole(response.status_code, headers, bytes(response.body))
 
     def page_origin(self) -> str | None:
         """The web origin that the request comes from: a same-origin request names it in ``Referer`` alone."""

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 
-from penstock.streaming.exchange import Header
 from penstock.streaming.problems import ObjectDamaged
 from penstock.streaming.publication import Item
 
@@ -19,9 +18,9 @@ _BESIDE = 2048  # bytes at most that one takes beside its own: key, headers, the
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An object as it is sent: the headers that say what it is, and its bytes."""
+    """An object as it is sent: the lines of the headers that say what it is, and its bytes."""
 
-    headers: tuple[Header, ...]
+    head: bytes
     body: bytes
 
 

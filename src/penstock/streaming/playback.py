@@ -1,26 +1,27 @@
 """Answers playback requests: the token first, then the timeline, then what it names; and tells the log.
 
-Hand-written ASGI, because segments are most of what this program ever sends and a framework costs more than all that is
-done here. It needs objects and keys and no database, so it serves while everything else is down.
+It answers the server directly, because segments are most of what this program ever sends and a framework costs more than all
+that is done here. It needs objects and keys and no database, so it serves while everything else is down.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
 
 import structlog
-from starlette.types import Receive, Scope, Send
 
 from penstock.access import playback as tokens
 from penstock.access.keyring import Keyring
 from penstock.access.playback import PlaybackGrant
+from penstock.http_server.messages import Answer, Request, Steps
 from penstock.manifests import names
 from penstock.storage.disk_cache import DiskCache
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.streaming import cmcd, metrics, routes
 from penstock.streaming.cache import SegmentCache
 from penstock.streaming.config import StreamingConfig
-from penstock.streaming.delivery import Delivery, send_document
-from penstock.streaming.exchange import Exchange, common_headers
+from penstock.streaming.delivery import Delivery, document_content
+from penstock.streaming.exchange import Common, Content, Exchange
 from penstock.streaming.problems import NotPublished, ObjectDamaged, RangeNotSatisfiable
 from penstock.streaming.publication import Item, Publication, is_manifest, rung_height
 from penstock.streaming.routes import Target
@@ -37,8 +38,11 @@ _GROWING = b"public, max-age=1"
 _COMPLETE = b"public, max-age=60"
 
 
+_Contents = Generator[Awaitable[Any], Any, Content]
+
+
 class Playback:
-    """The ASGI application below ``/stream/``."""
+    """The responder below ``/stream/``."""
 
     def __init__(
         self,
@@ -52,43 +56,38 @@ class Playback:
         self._delivery = Delivery(outputs, _cache(outputs, config))
         self._keyring = keyring
         self._clock = clock
-        self._common_headers = common_headers(config.node)
+        self._common = Common.of(config.node)
         self._log = structlog.get_logger("frequent").bind(node=config.node)
         self._timelines = Timelines(outputs, config)
         self._viewings = Viewings(config.sessions_remembered)
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Serves one HTTP request; what a client sends beside the headers is not read."""
-        begun = time.perf_counter()
-        exchange = Exchange(scope, send, self._common_headers)
-        request = _Request(exchange)
+    def __call__(self, request: Request) -> Steps:
+        """See :class:`penstock.http_server.messages.Responder`."""
+        exchange = Exchange(request, self._common)
+        viewing = _Viewing(exchange, self._record)
         try:
-            await self._answer(request)
+            content = yield from self._content(viewing)
         except PenstockError as error:
-            if exchange.status:
-                raise  # too late to say so: the server cuts the connection, and the client asks again
-            request.code = error.code
-            await _refuse(exchange, error)
-        except Exception as error:
+            viewing.code = error.code
+            content = _refusal(exchange, error)
+        except Exception as error:  # noqa: BLE001 - the client is told that it was ours
             _log.error(
-                "request_failed", exc_info=error, method=exchange.method, session_id=request.session_id
+                "request_failed", exc_info=error, method=exchange.method, session_id=viewing.session_id
             )
-            if exchange.status:
-                raise
-            request.code = PenstockError.code
+            viewing.code = PenstockError.code
             unforeseen = PenstockError(
                 "Something went wrong here. The log has it under this address's session."
             )
-            await exchange.problem(problems.response_for(unforeseen))
-        finally:
-            self._record(request, time.perf_counter() - begun)
+            content = exchange.problem(problems.response_for(unforeseen))
+        viewing.status = content.status
+        viewing.answered = time.perf_counter()
+        return Answer(content.status, content.head + exchange.common, content.body, viewing.sent)
 
-    async def _answer(self, request: "_Request") -> None:
-        exchange = request.exchange
+    def _content(self, viewing: "_Viewing") -> _Contents:
+        exchange = viewing.exchange
         if exchange.method == "OPTIONS":
-            request.kind = "preflight"
-            await exchange.preflight()
-            return
+            viewing.kind = "preflight"
+            return exchange.preflight()
         if exchange.method not in ("GET", "HEAD"):
             raise problems.MethodNotAllowed("Playback addresses answer GET and HEAD.")
         target = routes.parse(exchange.raw_path)
@@ -96,13 +95,12 @@ class Playback:
             raise problems.RouteNotFound(
                 "There is nothing at this address; the OpenAPI document lists what there is."
             )
-        request.target = target
-        request.kind = _kind(target)
-        request.grant = self._granted(exchange, target)
+        viewing.target = target
+        viewing.kind = _kind(target)
+        viewing.grant = self._granted(exchange, target)
         if is_manifest(target.name):
-            await self._manifest(request, target, request.grant)
-        else:
-            await self._object(request, target, request.grant)
+            return (yield from self._manifest(viewing, target, viewing.grant))
+        return (yield from self._object(viewing, target, viewing.grant))
 
     def _granted(self, exchange: Exchange, target: Target) -> PlaybackGrant:
         """The ring is asked each time, whatever is remembered of a token: a key that is taken out of it is out at once."""
@@ -118,8 +116,9 @@ class Playback:
             exchange.origin = grant.origin
         return grant
 
-    async def _manifest(self, request: "_Request", target: Target, grant: PlaybackGrant) -> None:
-        publication = await self._timelines.for_manifest(target.video_id, target.generation_id)
+    def _manifest(self, viewing: "_Viewing", target: Target, grant: PlaybackGrant) -> _Contents:
+        video = target.video_id, target.generation_id
+        publication = self._timelines.manifest_at_hand(*video) or (yield self._timelines.for_manifest(*video))
         track = publication.track(target.track) if target.track is not None else None
         if track is not None:
             tokens.check_height(grant, rung_height(track))
@@ -127,70 +126,72 @@ class Playback:
             raise Forbidden(
                 "The playback URL permits none of the rungs that there are.", code="token_rung_refused"
             )
-        document = await publication.manifest(target.track, target.name, grant.max_height)
+        asked = target.track, target.name, grant.max_height
+        document = publication.rendered(*asked) or (yield publication.manifest(*asked))
         if document is None:
             raise NotPublished("There is no such manifest.")
-        request.version = publication.timeline.version
+        viewing.version = publication.timeline.version
         growing = publication.timeline.state is TimelineState.GROWING
-        await send_document(request.exchange, document, _GROWING if growing else _COMPLETE)
+        return document_content(viewing.exchange, document, _GROWING if growing else _COMPLETE)
 
-    async def _object(self, request: "_Request", target: Target, grant: PlaybackGrant) -> None:
-        publication = await self._timelines.for_object(target.video_id, target.generation_id)
+    def _object(self, viewing: "_Viewing", target: Target, grant: PlaybackGrant) -> _Contents:
+        video = target.video_id, target.generation_id
+        publication = self._timelines.object_at_hand(*video) or (yield self._timelines.for_object(*video))
         item = _find(publication, target)
         if item is None and not publication.settled:
-            publication = await self._timelines.newest(target.video_id, target.generation_id)
+            publication = yield self._timelines.newest(*video)
             item = _find(publication, target)
         if item is None:
             raise NotPublished("There is no such segment or file, not in the newest timeline either.")
         tokens.check_height(grant, item.rung)
-        request.height = item.rung
+        viewing.height = item.rung
         try:
-            await self._delivery.send(request.exchange, item)
+            return (yield from self._delivery.content(viewing.exchange, item))
         except (ObjectMissing, ObjectDamaged) as error:
-            await self._timelines.newest(target.video_id, target.generation_id)  # a tombstone explains it
+            yield self._timelines.newest(*video)  # a tombstone explains it
             _log.error("object_unusable", code=error.code, key=item.key, video_id=target.video_id)
             raise
 
-    def _record(self, request: "_Request", seconds: float) -> None:
+    def _record(self, viewing: "_Viewing", sent: int, *, whole: bool) -> None:
         """One line per request, with what is needed to tell a viewing's story from the log alone."""
-        exchange, target, grant = request.exchange, request.target, request.grant
-        metrics.answered(request.kind, exchange.status, seconds, exchange.bytes_sent)
+        exchange, target, grant = viewing.exchange, viewing.target, viewing.grant
+        metrics.ANSWERS.count(viewing.kind, viewing.status, viewing.answered - viewing.begun, sent)
         if target is None or grant is None:
-            if request.code is not None:
-                self._log.info("playback_refused", code=request.code, status=exchange.status)
+            if viewing.code is not None:
+                self._log.info("playback_refused", code=viewing.code, status=viewing.status)
             return
         facts: dict[str, object] = {
             "session_id": grant.session_id,
             "video_id": target.video_id,
             "generation_id": target.generation_id,
             "rung": target.track,
-            "status": exchange.status,
-            "bytes": exchange.bytes_sent,
-            "duration_ms": round(seconds * 1000, 2),
+            "status": viewing.status,
+            "bytes": sent,
+            "duration_ms": round((time.perf_counter() - viewing.begun) * 1000, 2),
         }
         said = cmcd.facts(exchange.query, exchange.headers)
         if said:
             facts["cmcd"] = said
-        if not exchange.status:
+        if not whole:
             self._log.info("playback_abandoned", name=target.name, **facts)
-        elif request.code is not None:
-            self._log.info("playback_refused", code=request.code, name=target.name, **facts)
-        elif request.kind == "manifest":
-            self._log.info("manifest_served", name=target.name, version=request.version, **facts)
-        elif request.kind == "file":
+        elif viewing.code is not None:
+            self._log.info("playback_refused", code=viewing.code, name=target.name, **facts)
+        elif viewing.kind == "manifest":
+            self._log.info("manifest_served", name=target.name, version=viewing.version, **facts)
+        elif viewing.kind == "file":
             self._log.info("file_served", name=target.name, **facts)
         else:
             self._log.info("segment_served", segment=target.number, **facts)
-            self._watch(request, target, grant, said)
+            self._watch(viewing, target, grant, said)
 
-    def _watch(self, request: "_Request", target: Target, grant: PlaybackGrant, said: cmcd.Facts) -> None:
+    def _watch(self, viewing: "_Viewing", target: Target, grant: PlaybackGrant, said: cmcd.Facts) -> None:
         """Tells a switch between rungs. Ranges do not count: they are for scrubbing through I-frames."""
         number, rung = target.number, target.track
-        whole = request.exchange.method == "GET" and request.exchange.status in (200, 304)
-        if number is None or rung is None or request.height is None or not whole:
+        whole = viewing.exchange.method == "GET" and viewing.status in (200, 304)
+        if number is None or rung is None or viewing.height is None or not whole:
             return
-        viewing = (grant.session_id, str(said.get("sid", "")))
-        switch = self._viewings.fetched(viewing, rung, request.height, number)
+        who = (grant.session_id, str(said.get("sid", "")))
+        switch = self._viewings.fetched(who, rung, viewing.height, number)
         if switch is None:
             return
         metrics.SWITCHES.labels(switch.direction).inc()
@@ -210,13 +211,29 @@ class Playback:
         )
 
 
-class _Request:
+class _Viewing:
     """What becomes known of a request while it is answered."""
 
-    __slots__ = ("code", "exchange", "grant", "height", "kind", "target", "version")
+    __slots__ = (
+        "_record",
+        "answered",
+        "begun",
+        "code",
+        "exchange",
+        "grant",
+        "height",
+        "kind",
+        "status",
+        "target",
+        "version",
+    )
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, record: "Callable[..., None]") -> None:
+        self._record = record
         self.exchange = exchange
+        self.begun = time.perf_counter()
+        self.answered = 0.0  # when the answer was known, on the same clock
+        self.status = 0
         self.kind = "other"
         self.target: Target | None = None
         self.grant: PlaybackGrant | None = None
@@ -227,6 +244,10 @@ class _Request:
     @property
     def session_id(self) -> str | None:
         return self.grant.session_id if self.grant else None
+
+    def sent(self, count: int, whole: bool) -> None:  # noqa: FBT001 - as the server calls it
+        """The server is done with it."""
+        self._record(self, count, whole=whole)
 
 
 def _kind(target: Target) -> str:
@@ -255,10 +276,10 @@ def _find(publication: Publication, target: Target) -> Item | None:
     return None if target.number is None else publication.segment(track, target.number)
 
 
-async def _refuse(exchange: Exchange, error: PenstockError) -> None:
+def _refusal(exchange: Exchange, error: PenstockError) -> Content:
     headers = {}
     if isinstance(error, problems.MethodNotAllowed):
         headers["allow"] = "GET, HEAD, OPTIONS"
     if isinstance(error, RangeNotSatisfiable):
         headers["content-range"] = f"bytes */{error.size}"
-    await exchange.problem(problems.response_for(error, headers))
+    return exchange.problem(problems.response_for(error, headers))

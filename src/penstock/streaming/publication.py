@@ -100,6 +100,11 @@ class Publication:
             self._documents[asked] = task
         return await asyncio.shield(task)
 
+    def rendered(self, track: str | None, name: str, max_height: int | None) -> Document | None:
+        """As :meth:`manifest`, None where it has to be waited for."""
+        task = self._documents.get((track, name, max_height))
+        return task.result() if task is not None and task.done() else None
+
     def permitted(self, max_height: int | None) -> Timeline:
         """The timeline without the rungs above a height."""
         view = self._views.get(max_height)

@@ -6,7 +6,7 @@ a file name: the parts are looked up in the timeline, and what is not there is n
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from penstock.manifests import dash, hls, names
@@ -17,8 +17,7 @@ _SEGMENT = re.compile(r"([1-9][0-9]{0,8})" + re.escape(names.SEGMENT_SUFFIX))
 _LONGEST_PATH = 2048  # bytes; a token of the longest kind makes a path of less than 900
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What a URL asks for. ``track`` is None for what belongs to the whole generation."""
 
     token: str

@@ -57,28 +57,43 @@ class Timelines:
 
     async def for_manifest(self, video_id: str, generation_id: str) -> Publication:
         """Recent enough to make a manifest from it."""
-        return await self._current((video_id, generation_id), unsettled_age=self._config.growing_recheck)
+        return await self._current((video_id, generation_id), self._config.growing_recheck)
 
     async def for_object(self, video_id: str, generation_id: str) -> Publication:
         """Recent enough to send what it names: that never changes, so only a tombstone could make a difference."""
-        return await self._current((video_id, generation_id), unsettled_age=self._config.settled_recheck)
+        return await self._current((video_id, generation_id), self._config.settled_recheck)
+
+    def manifest_at_hand(self, video_id: str, generation_id: str) -> Publication | None:
+        """As :meth:`for_manifest`, None where it has to be waited for."""
+        return self._at_hand((video_id, generation_id), self._config.growing_recheck)
+
+    def object_at_hand(self, video_id: str, generation_id: str) -> Publication | None:
+        """As :meth:`for_object`, None where it has to be waited for."""
+        return self._at_hand((video_id, generation_id), self._config.settled_recheck)
 
     async def newest(self, video_id: str, generation_id: str) -> Publication:
         """As it is now: by a look that begins after this call."""
         return await self._read_since((video_id, generation_id), self._clock())
 
-    async def _current(self, key: Key, *, unsettled_age: float) -> Publication:
+    async def _current(self, key: Key, unsettled_age: float) -> Publication:
+        at_hand = self._at_hand(key, unsettled_age)
+        if at_hand is not None:
+            return at_hand
+        return await self._read_since(key, self._clock() - self._age(self._known.get(key), unsettled_age))
+
+    def _at_hand(self, key: Key, unsettled_age: float) -> Publication | None:
         known = self._known.get(key)
+        if known is None or known.as_of < self._clock() - self._age(known, unsettled_age):
+            return None
+        self._known.move_to_end(key)
+        return _watchable(known.publication)
+
+    def _age(self, known: _Known | None, unsettled_age: float) -> float:
+        """How old what is known may be."""
         publication = known.publication if known else None
         if publication is None or publication.timeline.state is TimelineState.FAILED:
-            age = self._config.growing_recheck  # it may be published, or be retried, at any moment
-        else:
-            age = self._config.settled_recheck if publication.settled else unsettled_age
-        since = self._clock() - age
-        if known is not None and known.as_of >= since:  # as nearly always
-            self._known.move_to_end(key)
-            return _watchable(known.publication)
-        return await self._read_since(key, since)
+            return self._config.growing_recheck  # it may be published, or be retried, at any moment
+        return self._config.settled_recheck if publication.settled else unsettled_age
 
     async def _read_since(self, key: Key, since: float) -> Publication:
         known = self._known.get(key)

@@ -18,7 +18,6 @@ from penstock.upload.answers import Renewals
 from penstock.upload.config import UploadConfig
 from penstock.upload.direct import DirectParts
 from penstock.upload.following import Followers
-from penstock.upload.lingering import Lingering
 from penstock.upload.origins import OtherOrigins
 from penstock.upload.service import Service
 from penstock.upload.sessions import Sessions
@@ -102,7 +101,6 @@ def create_app(
         streams_body=_streams_body,
         lifespan=lifespan,
     )
-    app.add_middleware(Lingering)
     app.add_middleware(TusLayer)
     app.add_middleware(OtherOrigins)
     return app

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from penstock.http_server.calls import ASGIApp
 from penstock.library.app import create_app as create_library
 from penstock.storage.exercise import reach
 from penstock.streaming.app import StreamingService
@@ -12,10 +13,10 @@ from penstock.streaming.app import create_app as create_streaming
 from penstock.upload.app import create_app as create_upload
 from penstock.web_api import contract
 from penstock.web_api.service import create_service
-from penstock.wiring.lifespan import ASGIApp
 from penstock.wiring.overview import nodes_of
 from penstock.wiring.parts import Parts
 from penstock.wiring.router import PrefixRouter
+from penstock.wiring.server import Site
 
 TITLE = "Penstock"
 DESCRIPTION = "Upload a video file; play it adaptively over HLS and DASH."
@@ -63,21 +64,37 @@ def streaming(parts: Parts) -> StreamingService:
     )
 
 
-def web(parts: Parts) -> PrefixRouter:
+def web(parts: Parts) -> Site:
     """All of them on one port: nothing proxies a segment, and clients see the paths that they see everywhere."""
     uploads, playback, rest = upload(parts), streaming(parts), library(parts, roles=WEB_ROLES)
-    together = _operations(parts, (uploads, rest, playback))
+    together = _operations(parts, (uploads, rest, playback.app))
     mounts: dict[str, ASGIApp] = {
         **dict.fromkeys(UPLOAD_PREFIXES, uploads),
-        **dict.fromkeys(STREAMING_PREFIXES, playback),
+        **dict.fromkeys(STREAMING_PREFIXES, playback.app),
         **dict.fromkeys(OPERATIONS, together),
     }
-    return PrefixRouter(mounts, fallback=rest)
+    return Site(PrefixRouter(mounts, fallback=rest), {playback.prefix: playback.playback})
+
+
+def site(service: str, parts: Parts) -> Site:
+    """What a process of this service serves."""
+    match service:
+        case "web":
+            return web(parts)
+        case "streaming":
+            playback = streaming(parts)
+            return Site(playback.app, {playback.prefix: playback.playback})
+        case "library":
+            return Site(library(parts))
+        case "upload":
+            return Site(upload(parts))
+        case _:
+            raise ValueError(f"no HTTP service is called {service}")
 
 
 def document(parts: Parts) -> dict[str, Any]:
     """The one OpenAPI document of all services."""
-    return _merged(parts, (upload(parts), library(parts), streaming(parts)))
+    return _merged(parts, (upload(parts), library(parts), streaming(parts).app))
 
 
 def _operations(parts: Parts, services: Iterable[contract.Described]) -> FastAPI:

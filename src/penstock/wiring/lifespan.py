@@ -1,16 +1,10 @@
 """The server's side of the ASGI lifespan protocol, for one application."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import structlog
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+from penstock.http_server.calls import ASGIApp, Message, Scope
 
 log = structlog.get_logger()
 

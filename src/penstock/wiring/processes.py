@@ -2,7 +2,7 @@
 
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from penstock.wiring import folders, listening
 
 if TYPE_CHECKING:
     from penstock.membership.config import MembershipConfig
-    from penstock.wiring.lifespan import ASGIApp
     from penstock.wiring.parts import Parts
 
 SERVICES = ("web", "upload", "library", "streaming", "processing", "member")
@@ -92,14 +91,7 @@ def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: C
         first_start.require_signing_keys(settings)
     else:
         first_start.prepare_records(parts)
-    makers: Mapping[str, Callable[[Parts], ASGIApp]] = {
-        "web": apps.web,
-        "upload": apps.upload,
-        "library": apps.library,
-        "streaming": apps.streaming,
-    }
-    app = makers[service](parts)
-
+    site = apps.site(service, parts)
     host, port = listener.getsockname()[:2]
     roles = apps.WEB_ROLES if service == "web" else (service,)
     with registration.registering(settings) as register:
@@ -109,7 +101,7 @@ def _run_http(service: str, parts: "Parts", listener: socket.socket, on_ready: C
             on_ready()
             register(registration.Served(f"{service}-{port}", roles, host, port))
 
-        server.serve(app, listener, on_ready=ready)
+        server.serve(site, listener, idle_s=settings.server.idle_s, on_ready=ready)
     log.info("service_stopped")
 
 
@@ -129,7 +121,9 @@ def run_member(
     _describe("member", settings)
     try:
         app = service.build(config)
-        server.serve(app, service.listen(config), on_ready=on_ready)
+        server.serve(
+            server.Site(app), service.listen(config), idle_s=settings.server.idle_s, on_ready=on_ready
+        )
         log.info("service_stopped")
     except MembershipError as error:
         raise ConfigurationError(error.detail, code=error.code) from error

@@ -5,7 +5,8 @@ The services see the same paths here as when each runs alone. This file must nev
 
 from collections.abc import Mapping
 
-from penstock.wiring.lifespan import ASGIApp, Lifespan, Receive, Scope, Send
+from penstock.http_server.calls import ASGIApp, Receive, Scope, Send
+from penstock.wiring.lifespan import Lifespan
 
 
 class PrefixRouter:

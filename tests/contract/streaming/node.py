@@ -14,7 +14,7 @@ from penstock.storage.local import LocalStore
 from penstock.streaming.app import create_app
 from penstock.streaming.config import StreamingConfig
 from penstock.web_api.config import WebConfig
-from penstock.wiring.server import serve
+from penstock.wiring.server import Site, serve
 
 
 class ElsewhereStore(LocalStore):
@@ -31,7 +31,7 @@ def main(arguments: dict[str, str]) -> None:
         telemetry.TelemetryConfig(service="streaming", node=node, version="0", file=root / f"{node}.log")
     )
     store = ElsewhereStore if arguments.get("elsewhere") else LocalStore
-    app = create_app(
+    service = create_app(
         StreamingConfig(
             node=node,
             growing_recheck=0.05,
@@ -44,7 +44,8 @@ def main(arguments: dict[str, str]) -> None:
     )
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         port = listener.getsockname()[1]
-        serve(app, listener, on_ready=lambda: print(port, flush=True))  # noqa: T201  # how the test learns the port
+        site = Site(service.app, {service.prefix: service.playback})
+        serve(site, listener, idle_s=30, on_ready=lambda: print(port, flush=True))  # noqa: T201  # how the test learns the port
 
 
 if __name__ == "__main__":

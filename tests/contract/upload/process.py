@@ -16,7 +16,7 @@ from penstock.storage.s3_access import Pace, StoreConfig
 from penstock.upload.app import create_app
 from penstock.upload.config import UploadConfig
 from penstock.web_api.config import WebConfig
-from penstock.wiring.server import serve
+from penstock.wiring.server import Site, serve
 
 
 def move_clock(seconds: float) -> None:
@@ -43,7 +43,7 @@ def main(folder: Path, database_url: str, config: UploadConfig, store: StoreConf
         bucket=staging if isinstance(staging, BucketStaging) else None,
         announce=lambda: None,
     )
-    serve(app, listener, on_ready=lambda: print("port", port, flush=True))  # noqa: T201 - read by the test
+    serve(Site(app), listener, idle_s=30, on_ready=lambda: print("port", port, flush=True))  # noqa: T201 - read by the test
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def test_what_was_not_asked_for_longest_is_forgotten_first() -> None:
     """There is room for two: the third takes the place of the one that nobody asked for since."""
     memory = SmallObjects(room=3 * SIZE)
     for key in ("a", "b"):
-        memory.keep(item(key), Whole((), body(key)))
+        memory.keep(item(key), Whole(b"", body(key)))
     assert memory.find(item("a"))
-    memory.keep(item("c"), Whole((), body("c")))
+    memory.keep(item("c"), Whole(b"", body("c")))
     assert memory.find(item("b")) is None
     assert [found.body for key in ("a", "c") if (found := memory.find(item(key)))] == [body("a"), body("c")]
 
@@ -36,7 +36,7 @@ def test_room_is_given_back() -> None:
     """However many objects pass through, and twice, as many fit at the end as did at the beginning."""
     memory = SmallObjects(room=3 * SIZE)
     for number in range(200):
-        memory.keep(item(f"{number // 2}"), Whole((), body(f"{number // 2}")))
+        memory.keep(item(f"{number // 2}"), Whole(b"", body(f"{number // 2}")))
     assert [key for key in map(str, range(100)) if memory.find(item(key))] == ["98", "99"]
 
 
@@ -45,5 +45,5 @@ def test_what_is_not_what_was_published_is_refused(damaged: bytes) -> None:
     """Shorter or with another byte: it is told, and not remembered."""
     memory = SmallObjects()
     with pytest.raises(ObjectDamaged):
-        memory.keep(item("a"), Whole((), damaged))
+        memory.keep(item("a"), Whole(b"", damaged))
     assert memory.find(item("a")) is None

@@ -2,12 +2,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
-from starlette.testclient import TestClient
 
 from penstock.settings import Settings
 from penstock.wiring import apps, first_start, folders
 from penstock.wiring.parts import Parts
+from tests.serving import serving
 
 
 @pytest.fixture
@@ -21,10 +22,11 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
 
 
 @pytest.fixture
-def web(parts: Parts) -> Iterator[TestClient]:
+def web(parts: Parts) -> Iterator[httpx.Client]:
     """All services on one port, with the administrator's key."""
     key = parts.settings.admin_key_file.read_text().strip()
-    with TestClient(apps.web(parts), headers={"Authorization": f"Bearer {key}"}) as client:
+    headers = {"Authorization": f"Bearer {key}"}
+    with serving(apps.web(parts)) as base, httpx.Client(base_url=base, headers=headers, timeout=60) as client:
         yield client
 
 
@@ -41,19 +43,19 @@ def web(parts: Parts) -> Iterator[TestClient]:
         ("/nothing/here", 404),
     ],
 )
-def test_one_port_has_every_service(web: TestClient, path: str, status: int) -> None:
+def test_one_port_has_every_service(web: httpx.Client, path: str, status: int) -> None:
     """Upload, status, library, streaming, pages and operations answer side by side."""
     assert web.get(path).status_code == status
 
 
-def test_readiness_covers_everything_that_the_process_needs(web: TestClient) -> None:
+def test_readiness_covers_everything_that_the_process_needs(web: httpx.Client) -> None:
     """Records and both stores are asked; the process is called by its own name."""
     answer = web.get("/status").json()
     assert (answer["service"], answer["status"]) == ("web", "ok")
     assert {item["name"] for item in answer["dependencies"]} == {"catalog", "sources", "outputs"}
 
 
-def test_the_document_served_is_that_of_all_services(web: TestClient, parts: Parts) -> None:
+def test_the_document_served_is_that_of_all_services(web: httpx.Client, parts: Parts) -> None:
     """One description of everything on the port, and the same as the one that is checked in is made from."""
     served = web.get("/openapi.json").json()
     assert {"/api/uploads", "/api/videos", "/api/status/{video_id}"} <= set(served["paths"])
@@ -64,7 +66,7 @@ def test_streaming_alone_touches_no_records(tmp_path: Path) -> None:
     """Its process needs the outputs and the signing keys; no database is opened or made."""
     settings = Settings.load(data=tmp_path / "data")
     folders.make_folders(settings)
-    with closing(Parts(settings)) as parts, TestClient(apps.streaming(parts)) as client:
-        assert client.get("/status").status_code == 200
+    with closing(Parts(settings)) as parts, serving(apps.site("streaming", parts)) as base:
+        assert httpx.get(f"{base}/status", timeout=60).status_code == 200
         assert "catalog" not in vars(parts)
     assert not (settings.folder / "penstock.db").exists()

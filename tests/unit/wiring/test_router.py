@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from penstock.wiring.lifespan import ASGIApp, Lifespan, Message, Receive, Scope, Send
+from penstock.http_server.calls import ASGIApp, Message, Receive, Scope, Send
+from penstock.wiring.lifespan import Lifespan
 from penstock.wiring.router import PrefixRouter
 
 

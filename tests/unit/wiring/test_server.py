@@ -10,7 +10,7 @@ import pytest
 
 from penstock.wiring.listening import listen
 
-# Serves on an inherited socket: a page, a slow answer, an endless stream of events, a file by path.
+# Serves on an inherited socket: a page, a slow answer, an endless stream of events.
 PROGRAM = """
 import asyncio, socket, sys
 from pathlib import Path
@@ -46,9 +46,10 @@ async def app(scope, receive, send):
         await send({"type": "http.response.body", "body": str(size).encode()})
         return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
-    await send({"type": "http.response.pathsend", "path": str(folder / "page")})
+    await send({"type": "http.response.body", "body": (folder / "page").read_bytes()})
 
-server.serve(app, socket.socket(fileno=int(sys.argv[1])), on_ready=(folder / "ready").touch)
+listener = socket.socket(fileno=int(sys.argv[1]))
+server.serve(server.Site(app), listener, idle_s=30, on_ready=(folder / "ready").touch)
 """
 
 
@@ -86,7 +87,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_requests_of_before_the_start_are_answered(served: Served) -> None:
-    """The socket queues what comes while the process starts, and a file is sent by its path."""
+    """The socket queues what comes while the process starts."""
     assert httpx.get(served.url, timeout=60).content == b"hello\n"
     assert (served.folder / "ready").exists()
 

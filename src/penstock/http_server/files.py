@@ -1,0 +1,73 @@
+"""Files that the system sends from where they lie, without their bytes passing through this process.
+
+``sendfile`` takes what is in memory within microseconds and waits for the disk otherwise, which nobody may do on the event loop:
+so the system is asked first whether it has the bytes, and a thread has them fetched where it has not.
+"""
+
+import os
+
+# How much is asked for and fetched at once: what one viewer's turn may cost the others is sending so much from memory.
+_PIECE = 1 << 20
+_LOADED = 256 << 10  # bytes of a thread's buffer
+_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux; elsewhere there is no asking
+_PROBE = [bytearray(1)]
+
+
+class FilePart:
+    """Bytes of an open file, which belongs to this object from now on. One user at a time."""
+
+    __slots__ = ("_descriptor", "_end", "_in_memory", "_position", "_start")
+
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        """The bytes from ``start`` up to, not including, ``end``."""
+        self._descriptor = descriptor
+        self._start = self._position = start
+        self._in_memory = start  # up to where the system said that it has the bytes
+        self._end = end
+
+    @property
+    def sent(self) -> int:
+        """Bytes."""
+        return self._position - self._start
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of it was sent."""
+        return self._position >= self._end
+
+    def ready(self) -> bool:
+        """Whether :meth:`send` would not wait for the disk; where it would, :meth:`load` is to be called in a thread."""
+        if self._position < self._in_memory:
+            return True
+        end = min(self._position + _PIECE, self._end)
+        if _NOWAIT is not None:
+            try:
+                # Files are read from the front and ahead, so where the last byte is, those before nearly always are.
+                os.preadv(self._descriptor, _PROBE, end - 1, _NOWAIT)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass  # the file system knows no asking; what is wrong with the file itself, sending tells
+        self._in_memory = end
+        return True
+
+    def load(self) -> None:
+        """Has the system read the next piece. Blocking. Raises OSError where the disk fails."""
+        at, end = self._position, min(self._position + _PIECE, self._end)
+        buffer = memoryview(bytearray(_LOADED))
+        while at < end and (read := os.preadv(self._descriptor, [buffer[: end - at]], at)):
+            at += read
+        self._in_memory = end
+
+    def send(self, to: int) -> bool:
+        """After :meth:`ready` said so: sends what the socket ``to`` takes. False where the file has become shorter.
+
+        Raises BlockingIOError where the socket takes nothing now, and OSError where it or the file is broken.
+        """
+        count = os.sendfile(to, self._descriptor, self._position, self._in_memory - self._position)
+        self._position += count
+        return count > 0
+
+    def close(self) -> None:
+        """Lets the file go; to be called once."""
+        os.close(self._descriptor)

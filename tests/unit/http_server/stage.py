@@ -1,0 +1,226 @@
+"""An application and a responder that do what their address says, and clients that speak to them byte by byte."""
+
+import asyncio
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import h11
+
+from penstock.http_server.calls import Receive, Scope, Send
+from penstock.http_server.files import FilePart
+from penstock.http_server.messages import Answer, Header, Request, Steps, lines
+from penstock.wiring.server import Site
+
+PATIENCE = 30.0  # seconds until something that must happen is given up on
+FILE = bytes(range(256)) * 40_000  # 10 MB
+
+_PIECES: dict[str, list[Header]] = {
+    "/pieces": [],
+    "/breaks": [],
+    "/short": [(b"content-length", b"30")],
+    "/long": [(b"content-length", b"5")],
+}
+_AT_ONCE: dict[str, tuple[int, bytes, list[Header]]] = {
+    "/refuses": (413, b"too much", []),
+    "/empty": (204, b"", []),
+    "/splits": (200, b"", [(b"x", b"a\r\nset-cookie: b")]),
+}
+
+
+class Stage:
+    """What a test sees of the server's side."""
+
+    def __init__(self, folder: Path) -> None:
+        self.sent: list[tuple[int, bool]] = []  # what responders were told
+        self.disconnected = 0
+        self.waiting = threading.Event()  # somebody waits to be released
+        self._gate = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.file = folder / "file"
+        self.file.write_bytes(FILE)
+
+    def told(self, count: int) -> list[tuple[int, bool]]:
+        """What responders were told, once it is so much."""
+        deadline = time.monotonic() + PATIENCE
+        while len(self.sent) < count:
+            assert time.monotonic() < deadline, f"{count} awaited, {self.sent}"
+            time.sleep(0.01)
+        return self.sent
+
+    def release(self) -> None:
+        """Lets go on who waits."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._gate.set)
+
+    @property
+    def site(self) -> Site:
+        """Everything below ``/direct/`` is the responder's."""
+        return Site(self.app, {"/direct/": self.respond})
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Tells what it was asked, after reading the body; or does what the path says."""
+        if scope["type"] == "lifespan":
+            return
+        path = scope["path"]
+        if path in _PIECES:
+            await self._in_pieces(send, path)
+            return
+        if path in _AT_ONCE:
+            await answer(send, *_AT_ONCE[path])
+            return
+        if path == "/raises":
+            raise ValueError("no reason")
+        if path == "/waits":
+            self._loop = asyncio.get_running_loop()
+            self.waiting.set()
+            await self._gate.wait()
+        size, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self.disconnected += 1
+                self.sent.append((len(size), False))
+                return
+            size += message["body"]
+            more = message["more_body"]
+        told = {
+            "method": scope["method"],
+            "path": path,
+            "query": scope["query_string"].decode(),
+            "headers": sorted(name.decode() for name, _ in scope["headers"]),
+            "body": bytes(size).decode("latin-1") if len(size) < 10_000 else len(size),
+        }
+        await answer(send, 200, json.dumps(told).encode(), [])
+
+    @staticmethod
+    async def _in_pieces(send: Send, path: str) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _PIECES[path]})
+        for piece in (b"one ", b"", b"two"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        if path == "/breaks":
+            raise ValueError("in the middle")
+        await send({"type": "http.response.body"})
+
+    def respond(self, request: Request) -> Steps:
+        """What the last part of the path says."""
+        name = request.target.rpartition(b"/")[2]
+        body: bytes | FilePart | Generator[bytes, None, None] = b"direct " + name
+        length = len(b"direct " + name)
+        if name == b"file":
+            body, length = FilePart(os.open(self.file, os.O_RDONLY), 0, len(FILE)), len(FILE)
+        if name == b"part":
+            body, length = FilePart(os.open(self.file, os.O_RDONLY), 1000, 3000), 2000
+        if name in (b"generated", b"breaks"):
+            body, length = self._generated(breaks=name == b"breaks"), 6
+        if name == b"later":
+            yield asyncio.sleep(0.01)
+        if name == b"large":
+            body, length = FILE, len(FILE)
+        head = lines([(b"content-length", b"%d" % length)])
+        if request.method == "HEAD":
+            if isinstance(body, FilePart):
+                body.close()
+            body = b""
+        return Answer(200, head, body, lambda count, whole: self.sent.append((count, whole)))
+
+    @staticmethod
+    def _generated(*, breaks: bool) -> Generator[bytes, None, None]:
+        yield b"abc"
+        if breaks:
+            raise OSError("the store is gone")
+        yield b"def"
+
+
+async def answer(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
+    """A whole answer of an application."""
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@dataclass
+class Told:
+    """An answer as a client understood it."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """Of the problem."""
+        return str(json.loads(self.body)["code"])
+
+
+def address(base: str) -> tuple[str, int]:
+    """Where to connect."""
+    parts = urlsplit(base)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    return parts.hostname, parts.port
+
+
+class Client:
+    """One connection; answers are read by an implementation of the protocol that was written elsewhere."""
+
+    def __init__(self, base: str) -> None:
+        self.socket = socket.create_connection(address(base), timeout=60)
+        self._rest = b""
+
+    def send(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self.socket.sendall(data)
+
+    def read(self, method: str = "GET", *, expected: int = 1) -> list[Told]:
+        """So many answers to requests of this method. Raises where one is cut off or is none."""
+        found = []
+        for _ in range(expected):
+            parser = h11.Connection(h11.CLIENT)
+            parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+            parser.send(h11.EndOfMessage())
+            if self._rest:
+                parser.receive_data(self._rest)
+            head, body = None, b""
+            while True:
+                event = parser.next_event()
+                if event is h11.NEED_DATA:
+                    parser.receive_data(self.socket.recv(65536))
+                elif isinstance(event, h11.Response):
+                    head = event
+                elif isinstance(event, h11.Data):
+                    body += bytes(event.data)
+                elif isinstance(event, h11.EndOfMessage):
+                    break
+            assert head is not None
+            self._rest = parser.trailing_data[0]
+            names = {name.decode(): value.decode() for name, value in head.headers}
+            found.append(Told(head.status_code, names, body))
+        return found
+
+    def ask(self, path: str, *, method: str = "GET", rest: str = "", body: bytes = b"") -> Told:
+        """One request and its answer."""
+        length = f"content-length: {len(body)}\r\n" if body else ""
+        self.send(f"{method} {path} HTTP/1.1\r\nhost: x\r\n{length}{rest}\r\n".encode() + body)
+        return self.read(method)[0]
+
+    def closed(self) -> bytes:
+        """What comes until the server closes."""
+        told = b""
+        while data := self.socket.recv(65536):
+            told += data
+        return told
+
+
+@contextmanager
+def connected(base: str) -> Iterator[Client]:
+    """A client until the end of the block."""
+    client = Client(base)
+    with client.socket:
+        yield client
