@@ -196,7 +196,7 @@ def _manifests() -> list[str]:
 HEAD = f"""\
 ## Serving players, beside nginx
 
-Penstock's streaming service (Granian, one worker; a token checked, the segment looked up and a log line written per request) and nginx (one worker,
+Penstock's streaming service (one process, one loop; a token checked, the segment looked up and a log line written per request) and nginx (one worker,
 `sendfile`, access log, no tokens) send the same {FILES} files of each size over {CONNECTIONS} kept-open connections of the loopback to wrk, in turns. wrk shares the
 processors with them. Ratios are medians of the ratio within each repeat.
 """
