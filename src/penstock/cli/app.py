@@ -75,8 +75,8 @@ def options(
     """Self-hosted video: hand it a raw file, play it adaptively a moment later."""
 
 
-def main() -> None:
-    """The program."""
+def run() -> None:
+    """The command that was typed."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(
             stream, io.TextIOWrapper

@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from penstock.access import api_keys
 from penstock.catalog import Catalog, CatalogConfig, accounts
-from penstock.cli import app
+from penstock.cli.app import app
 from penstock.web_api.key_store import catalog_lookup
 
 

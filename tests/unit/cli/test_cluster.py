@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from penstock.cli import app
 from penstock.cli import cluster as command
+from penstock.cli.app import app
 from tests.unit.client.scripted import Server, answer
 
 SERVICES = [

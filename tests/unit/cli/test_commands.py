@@ -10,7 +10,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from penstock.catalog import Catalog, CatalogConfig
-from penstock.cli import app
+from penstock.cli.app import app
 from penstock.cli.terminal import Status
 from penstock.storage.s3_access import Pace
 
@@ -56,6 +56,30 @@ def test_a_reader_that_has_gone_is_no_failure(command: list[str]) -> None:
     finally:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("module", ["typer.main", "penstock.cli.videos", "penstock.wiring.platform"])
+def test_an_interrupt_before_anything_began_ends_quietly(module: str, tmp_path: Path) -> None:
+    """Ctrl-C while modules are still being loaded: the status of an interrupt, and nobody sees the loader's insides."""
+    program = f"""
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupts())
+from penstock.cli import main
+main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "up", "--port", "0", "--data", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (Status.INTERRUPTED, "")
+    assert ended.stderr in ("", "interrupted\n")
 
 
 @pytest.mark.parametrize("option", ["--check", "--against"])

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from penstock.access.keyring import Keyring
-from penstock.cli import app
+from penstock.cli.app import app
 
 
 def run(*arguments: str) -> Result:

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from penstock.catalog import Catalog, CatalogConfig, claims
-from penstock.cli import app
+from penstock.cli.app import app
 from tests.contract.catalog import scenes
 
 
