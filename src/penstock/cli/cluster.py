@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from penstock.cli.server import connect
-from penstock.cli.terminal import age, examples, out, print_json, reporting, table
+from penstock.cli.terminal import age, examples, out, print_json, reporting, table, visible
 
 if TYPE_CHECKING:
     from penstock.client import Client
@@ -80,7 +80,7 @@ def _shown(found: "Cluster") -> RenderableType:
                 f"  {escape(service.name)}", "", "", _health(service), "", _load(service), "", escape(service.url or "-"),
             )  # fmt: skip
     title = f"cluster {found.name}" if found.name else "no cluster is configured: this machine alone"
-    return Group(Text(title), listing)
+    return Group(Text(visible(title)), listing)
 
 
 def _health(of: "Node | Service") -> str:

@@ -6,6 +6,7 @@ The statuses are part of the interface: scripts match on them, and errors print 
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -17,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from typing_extensions import override
 
 from penstock.client.errors import ClientError
@@ -39,8 +41,34 @@ class Status(IntEnum):
     INTERRUPTED = 130
 
 
+# Formatting characters that people write with: joiners of scripts and of emoji, and signs of Arabic, Syriac and Kaithi that
+# stand round a number. All others cannot be seen, and some turn the rest of the line round.
+_WRITTEN = frozenset(
+    "\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+)
+
+
+def visible(text: str) -> str:
+    r"""``text``, in which what would move the cursor, reorder the line or not be seen is spelled out: ``\u202e``."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or character in "\n\t" or character in _WRITTEN:
+        return character
+    hidden = unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp"}
+    return character.encode("unicode_escape").decode("ascii") if hidden else character
+
+
 class _Console(Console):
-    """A console whose reader may go, as in ``penstock videos | head``: that ends the command, and is no failure."""
+    """A console on which names of others may be shown, and whose reader may go.
+
+    As in ``penstock videos | head``: that ends the command, and is no failure.
+    """
+
+    @override
+    def render_str(self, text: str, **how: Any) -> Text:  # of all that is printed, cells of tables included
+        return super().render_str(visible(text), **how)
 
     @override
     def on_broken_pipe(self) -> NoReturn:
@@ -51,7 +79,9 @@ class _Console(Console):
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     # What is piped on is not folded to the width of a screen that nobody looks at.
-    return _Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if stream.isatty() else 400)
+    return _Console(
+        stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=None if stream.isatty() else 400
+    )
 
 
 out = _console(stderr=False)

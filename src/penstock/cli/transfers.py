@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Self
 
-from penstock.cli.terminal import duration, err, size
+from penstock.cli.terminal import duration, err, size, visible
 
 if TYPE_CHECKING:
     from penstock.client import ClientError
@@ -73,7 +73,7 @@ class Bars:
         def progress(stage: str, done: int) -> None:
             if stage not in tasks:  # what was there before is no speed of this run
                 label = _LABELS[stage]
-                tasks[stage] = self._sending.add_task(label, total=total, completed=done, note=name)
+                tasks[stage] = self._sending.add_task(label, total=total, completed=done, note=visible(name))
             self._sending.update(tasks[stage], completed=done)
             if stage == "send":
                 self._under_way[name] = (done, total)
@@ -97,6 +97,7 @@ class Bars:
         """A bar of what becomes of a video."""
         self._sending.stop()
         self._processing.start()
+        name = visible(name)
         task = self._processing.add_task("processing", total=1.0, note=name)
         return lambda done, note: self._processing.update(task, completed=done, note=f"{name}: {note}")
 

@@ -5,8 +5,20 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.markup import escape
 
-from penstock.cli.terminal import Status, bitrate, duration, patience_status, print_json, reporting, size
+from penstock.cli.terminal import (
+    Status,
+    bitrate,
+    duration,
+    out,
+    patience_status,
+    print_json,
+    report,
+    reporting,
+    size,
+    table,
+)
 from penstock.client import ClientError
 from penstock.video.errors import ConfigurationError, NotFound, PenstockError, StorageFull, ToolError
 from penstock.video.lifecycle import VideoState
@@ -79,6 +91,33 @@ def test_names_of_others_are_no_markup(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(typer.Exit):
         raising(ClientError(detail, code="file_unreadable", fields=((r"/\[b]", expected),)))()
     assert capsys.readouterr().err == f"error file_unreadable: {detail}\n  /\\[b]: {expected}\n"
+
+
+def test_names_of_others_show_what_would_not_be_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing turns the line round, hides or moves the cursor, in messages and in tables; what writing needs stays."""
+    hostile = "a\u202egpj\u2066.exe\u200b\ufeff\u00ad\U000e0041\u2028b\x1b[2J\x9b\u061c"
+    shown = r"a\u202egpj\u2066.exe\u200b\ufeff\xad\U000e0041\u2028b\x1b[2J\x9b\u061c"
+    needed = "क्\u200dष न\u200cम 👩\u200d🚀 e\u0301 \u0600 :rocket:"
+    listing = table("NAME", "NEXT")
+    listing.add_row(escape(hostile), "1")
+    listing.add_row(escape(needed), "2")
+    out.print(listing)
+    out.print(f"[bold]{escape(hostile)}[/] {escape(needed)}")
+    report("x", hostile)
+    printed = capsys.readouterr()
+    header, first, second, line = printed.out.splitlines()
+    assert first.rstrip() == f"{shown}  1"
+    assert header.rstrip().endswith(" NEXT")
+    assert len(header.rstrip()) == len(shown) + 6  # the columns stand below each other
+    assert second.startswith(needed)
+    assert line == f"{shown} {needed}"
+    assert printed.err == f"error x: {shown}\n"
+
+
+def test_what_would_not_be_seen_is_whole_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs get what is recorded."""
+    print_json("a\u202eb\u200b")
+    assert json.loads(capsys.readouterr().out) == "a\u202eb\u200b"
 
 
 def test_a_missing_key_is_told_with_where_commands_look_for_it(capsys: pytest.CaptureFixture[str]) -> None:
