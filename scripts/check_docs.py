@@ -180,9 +180,9 @@ def installed_commands() -> frozenset[str]:
     """Words that `penstock` answers to."""
     from typer.main import get_command
 
-    from penstock import cli
+    from penstock.cli.app import app
 
-    group = get_command(cli.app)
+    group = get_command(app)
     return frozenset(getattr(group, "commands", {}))
 
 
