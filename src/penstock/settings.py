@@ -209,11 +209,12 @@ class Settings(BaseSettings):
         """The store of outputs."""
         return _store("OUTPUTS", self.outputs_url or self._stored("outputs"))
 
-    def store(self, url: str) -> StoreConfig:
-        """Any store, opened with what opens the originals."""
-        return (
-            replace(self.sources, url=url) if self.sources.url.startswith("s3:") else _store("SOURCES", url)
-        )
+    def store(self, url: str) -> tuple[str, StoreConfig]:
+        """Any store, and the room whose settings open it: that which keeps its own in the same place, else ``SOURCES``."""
+        near = _place(self.outputs.url) == _place(url) != _place(self.sources.url)
+        inside = url.rstrip("/").startswith(self.outputs.url.rstrip("/"))
+        room, like = ("OUTPUTS", self.outputs) if near or inside else ("SOURCES", self.sources)
+        return room, replace(like, url=url) if like.url.startswith("s3:") else _store(room, url)
 
     def _stored(self, name: str) -> str:
         return f"{self.storage.rstrip('/')}/{name}" if self.storage else _folder_url(self.folder / name)
@@ -411,6 +412,12 @@ def _store(room: str, url: str) -> StoreConfig:
         secret_access_key=known("AWS_SECRET_ACCESS_KEY"),
         session_token=known("AWS_SESSION_TOKEN"),
     )
+
+
+def _place(url: str) -> tuple[str, str]:
+    """The bucket, or that it is a folder."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def _names() -> frozenset[str]:

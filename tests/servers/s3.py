@@ -1,7 +1,7 @@
 """Two real S3 servers for tests, on loopback ports of their own: what works only on one of them is not relied upon.
 
-``ministack`` verifies signatures, pre-signed ones too; ``rclone serve s3`` is a gateway over a folder. Both come with the
-development environment. Each ends with the block that started it, or with the process.
+``ministack`` verifies the signatures of pre-signed addresses, ``rclone serve s3``, a gateway over a folder, those in headers
+too: a wrong pair is refused by the second alone. Both come with the development environment. Each ends with the block that started it, or with the process.
 """
 
 import os
@@ -33,11 +33,17 @@ class S3Server:
 
     kind: str
     endpoint: str
+    key: str = KEY
+    secret: str = SECRET
 
     def config(self, url: str) -> StoreConfig:
         """What opens a store on it."""
         return StoreConfig(
-            url, endpoint=self.endpoint, region="us-east-1", access_key_id=KEY, secret_access_key=SECRET
+            url,
+            endpoint=self.endpoint,
+            region="us-east-1",
+            access_key_id=self.key,
+            secret_access_key=self.secret,
         )
 
     def bucket(self) -> str:
@@ -55,7 +61,7 @@ class S3Server:
         return self.bucket()
 
 
-def _ministack(port: int, folder: Path) -> tuple[list[str], Mapping[str, str]]:
+def _ministack(port: int, folder: Path, key: str, secret: str) -> tuple[list[str], Mapping[str, str]]:
     environment = {
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
@@ -63,46 +69,46 @@ def _ministack(port: int, folder: Path) -> tuple[list[str], Mapping[str, str]]:
         "S3_PERSIST": "0",
         "LOG_LEVEL": "WARNING",
         "TMPDIR": str(folder),
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
     }
     return [str(_PROGRAMS / "ministack")], environment
 
 
-def _rclone(port: int, folder: Path) -> tuple[list[str], Mapping[str, str]]:
+def _rclone(port: int, folder: Path, key: str, secret: str) -> tuple[list[str], Mapping[str, str]]:
     served = folder / "served"
     served.mkdir()
     options = [
         "--addr",
         f"127.0.0.1:{port}",
         "--auth-key",
-        f"{KEY},{SECRET}",
+        f"{key},{secret}",
         "--config",
         str(folder / "none"),
     ]
     return [str(_PROGRAMS / "rclone"), "serve", "s3", *options, str(served)], {}
 
 
-KINDS: Mapping[str, Callable[[int, Path], tuple[list[str], Mapping[str, str]]]] = {
+KINDS: Mapping[str, Callable[[int, Path, str, str], tuple[list[str], Mapping[str, str]]]] = {
     "ministack": _ministack,
     "rclone": _rclone,
 }
 
 
 @contextmanager
-def running(kind: str) -> Iterator[S3Server]:
-    """Starts a server and ends it with the block."""
+def running(kind: str, key: str = KEY, secret: str = SECRET) -> Iterator[S3Server]:
+    """Starts a server that this pair opens, and ends it with the block."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="penstock-s3-") as name:
         folder = Path(name)
-        command, environment = KINDS[kind](port, folder)
+        command, environment = KINDS[kind](port, folder, key, secret)
         log = folder / "log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 command, stdout=out, stderr=out, cwd=folder, env={**os.environ, **environment}
             )
         try:
-            server = S3Server(kind, f"http://127.0.0.1:{port}")
+            server = S3Server(kind, f"http://127.0.0.1:{port}", key, secret)
             _wait(server, process, log)
             yield server
         finally:

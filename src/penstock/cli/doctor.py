@@ -8,7 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-_REMEDIES = {
-    "storage_denied": "Check PENSTOCK_SOURCES_ACCESS_KEY_ID and its secret (or AWS_*), the region, this machine's clock, and that "
+_REMEDIES = {  # room: whose settings open the store
+    "storage_denied": "Check PENSTOCK_{room}_ACCESS_KEY_ID and its secret (or AWS_*), the region, this machine's clock, and that "
     "the key may list, read, write and delete in the bucket.",
-    "bucket_missing": "Make the bucket, or correct its name; a store that is not Amazon's needs PENSTOCK_SOURCES_ENDPOINT too.",
+    "bucket_missing": "Make the bucket, or correct its name; a store that is not Amazon's needs PENSTOCK_{room}_ENDPOINT too.",
     "storage_full": "Free some room, or raise the quota.",
     "storage_unsuitable": "Use a store that answers ranged requests.",
-    "storage_unavailable": "Check that the address answers from this machine (PENSTOCK_SOURCES_ENDPOINT, network, TLS), the "
+    "storage_unavailable": "Check that the address answers from this machine (PENSTOCK_{room}_ENDPOINT, network, TLS), the "
     "folder's permissions, and the room that is left.",
 }
 _LEAST_SQLITE = (3, 35, 0)  # RETURNING
@@ -180,25 +180,30 @@ def _database(settings: "Settings") -> Iterator[Finding]:
 
 def _stores(settings: "Settings") -> Iterator[Finding]:
     for name, store in (("sources", settings.sources), ("outputs", settings.outputs)):
+        subject = f"store of {name}"
         if store.url == (settings.folder / name).as_uri() and not (settings.folder / name).exists():
-            yield Finding(f"store of {name}", Verdict.OK, "none yet; the first start makes it")
+            yield Finding(subject, Verdict.OK, "none yet; the first start makes it")
             continue
-        failed = next((found for found in _exercise(store) if found.verdict is Verdict.FAULT), None)
-        yield failed or Finding(f"store of {name}", Verdict.OK, "written, read, listed and deleted")
+        steps = _exercise(name.upper(), store)
+        failed = next((found for found in steps if found.verdict is Verdict.FAULT), None)
+        if failed is None:
+            yield Finding(subject, Verdict.OK, "written, read, listed and deleted")
+        else:
+            yield replace(failed, subject=subject)
 
 
 def _try_out(data: Path | None, url: str) -> Iterator[Finding]:
     from penstock.settings import Settings
 
     try:
-        config = Settings.load(data=data).store(url)
+        room, config = Settings.load(data=data).store(url)
     except PenstockError as error:
         yield Finding("settings", Verdict.FAULT, error.detail, "Correct the variable that it names.")
         return
-    yield from _exercise(config)
+    yield from _exercise(room, config)
 
 
-def _exercise(config: "StoreConfig") -> Iterator[Finding]:
+def _exercise(room: str, config: "StoreConfig") -> Iterator[Finding]:
     from penstock.storage.exercise import exercise
     from penstock.storage.open import open_store
     from penstock.storage.s3_access import Pace
@@ -213,7 +218,7 @@ def _exercise(config: "StoreConfig") -> Iterator[Finding]:
         if step.error is None:
             yield Finding(subject, Verdict.OK, f"{step.seconds * 1000:.0f} ms")
         else:
-            remedy = _REMEDIES.get(step.error.code, _REMEDIES["storage_unavailable"])
+            remedy = _REMEDIES.get(step.error.code, _REMEDIES["storage_unavailable"]).format(room=room)
             yield Finding(subject, Verdict.FAULT, f"{step.error.code}: {step.error.detail}", remedy)
 
 
