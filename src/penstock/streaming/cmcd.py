@@ -12,6 +12,7 @@ Facts = dict[str, int | str | bool]
 
 _HEADERS = (b"cmcd-object", b"cmcd-request", b"cmcd-session", b"cmcd-status")
 _LONGEST = 2048  # bytes; every key of the specification together stays below
+_MOST_FIELDS = 16  # of a query in which it is looked for
 _MEMBER = re.compile(r'([a-z][a-z0-9-]*)(?:=(?:"((?:[^"\\]|\\.)*)"|([^,"]*)))?(?:,|$)')
 _ESCAPED = re.compile(r"\\(.)")
 # What a log line needs to explain a switch: encoded, top and measured bitrate (kbit/s), buffer and deadline (ms),
@@ -29,9 +30,16 @@ def facts(query: bytes, headers: Mapping[bytes, bytes]) -> Facts:
         if name in headers:
             found.update(parse(headers[name].decode("latin-1")))
     if b"CMCD" in query and len(query) <= 3 * _LONGEST:  # percent-encoded
-        for text in parse_qs(query.decode("latin-1"), errors="replace", max_num_fields=16).get("CMCD", ()):
+        for text in _arguments(query).get("CMCD", ()):
             found.update(parse(text))
     return found
+
+
+def _arguments(query: bytes) -> dict[str, list[str]]:
+    try:
+        return parse_qs(query.decode("latin-1"), errors="replace", max_num_fields=_MOST_FIELDS)
+    except ValueError:  # there are more
+        return {}
 
 
 def parse(text: str) -> Facts:
