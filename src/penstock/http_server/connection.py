@@ -544,7 +544,6 @@ class Connection:
         assert answer is not None
         if self._file is not None:
             count = self._file.sent
-            self._file.close()
             self._file = None
         else:
             assert isinstance(answer.body, bytes)

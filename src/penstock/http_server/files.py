@@ -13,14 +13,28 @@ _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux; elsewhere there 
 _PROBE = [bytearray(1)]
 
 
+class OpenFile:
+    """A descriptor that is closed when nobody refers to it any more: answers share a file that is asked for often."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        """It belongs to this object from now on."""
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
 class FilePart:
-    """Bytes of an open file, which belongs to this object from now on. One user at a time."""
+    """Bytes of an open file on their way to one client."""
 
-    __slots__ = ("_descriptor", "_end", "_in_memory", "_position", "_start")
+    __slots__ = ("_descriptor", "_end", "_file", "_in_memory", "_position", "_start")
 
-    def __init__(self, descriptor: int, start: int, end: int) -> None:
+    def __init__(self, file: OpenFile, start: int, end: int) -> None:
         """The bytes from ``start`` up to, not including, ``end``."""
-        self._descriptor = descriptor
+        self._file = file
+        self._descriptor = file.descriptor
         self._start = self._position = start
         self._in_memory = start  # up to where the system said that it has the bytes
         self._end = end
@@ -67,7 +81,3 @@ class FilePart:
         count = os.sendfile(to, self._descriptor, self._position, self._in_memory - self._position)
         self._position += count
         return count > 0
-
-    def close(self) -> None:
-        """Lets the file go; to be called once."""
-        os.close(self._descriptor)

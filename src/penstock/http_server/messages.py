@@ -26,7 +26,7 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What is to be sent. Files and generators are closed by the server, in any case.
+    """What is to be sent. A generator is closed by the server, in any case.
 
     ``sent(count, whole)`` is called once, with the bytes of the body that the system took.
     """

@@ -1,21 +1,19 @@
-"""Objects to be sent: small ones from memory, others as files that the system sends, those of remote stores in bounded pieces.
+"""Objects to be sent: as files that the system sends, those of remote stores without a cache in bounded pieces.
 
 Every object is immutable and its entity tag is its record's digest, so copies never go stale and every node gives the
 same answer. It knows nothing of videos, tokens or timelines.
 """
 
-import os
 from collections.abc import Awaitable, Generator
 from contextlib import closing
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 
 from penstock.http_server.files import FilePart
 from penstock.http_server.messages import Header, lines
-from penstock.storage.store import ObjectMissing, ObjectStore
+from penstock.storage.store import ObjectStore
 from penstock.streaming.cache import SegmentCache
 from penstock.streaming.conditions import (
     ByteRange,
@@ -25,15 +23,13 @@ from penstock.streaming.conditions import (
     requested_range,
 )
 from penstock.streaming.exchange import Content, Exchange
-from penstock.streaming.memory import LARGEST, SmallObjects, Whole
-from penstock.streaming.problems import ObjectDamaged, RangeNotSatisfiable
+from penstock.streaming.open_files import OpenFiles, most_open, opened
+from penstock.streaming.problems import RangeNotSatisfiable
 from penstock.streaming.publication import Document, Item
-from penstock.video.errors import StorageUnavailable
 
 # No address with a token in it lives longer than a day, so a longer age would keep only copies that nobody can name.
 _IMMUTABLE = b"public, max-age=86400, immutable"
 _PATHS_REMEMBERED = 20_000  # about 300 bytes each
-_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux; elsewhere there is no asking without waiting
 
 
 def document_content(exchange: Exchange, document: Document, cache_control: bytes) -> Content:
@@ -57,9 +53,7 @@ class Delivery:
         self._cache = cache  # of a store that is elsewhere
         # Keys are never reused, so where an object lies never changes; finding out costs ten calls to the file system.
         self._local_path = lru_cache(maxsize=_PATHS_REMEMBERED)(store.local_path)
-        # So far it costs less to send an object from memory than to open its file.
-        self._small = SmallObjects()
-        self._scratch = memoryview(bytearray(LARGEST + 1))
+        self._files = OpenFiles(most_open())
 
     def content(self, exchange: Exchange, item: Item) -> Generator[Awaitable[Any], Any, Content]:
         """An object or the range of it that is asked for; yields what has to be awaited first.
@@ -67,82 +61,37 @@ class Delivery:
         Raises :class:`RangeNotSatisfiable`, :class:`ObjectDamaged` and the store's errors.
         """
         asked = exchange.headers
-        if item.size <= LARGEST and b"range" not in asked and b"if-none-match" not in asked:
-            whole = self._in_memory(item)
-            if whole is not None:
-                return Content(200, whole.head, b"" if exchange.head else whole.body)
         if not_modified(asked.get(b"if-none-match"), item.etag):
             return Content(304, lines(_lasting(item)))
+        kept = self._files.find(item)
+        if kept is None and (path := self._local_path(item.key)) is not None:
+            kept = self._files.open(path, item, lines(_describing(item, None)))
         part = _part(exchange, item)
-        status, head = 200 if part is None else 206, lines(_describing(item, part))
+        if part is None:
+            status, head = 200, kept.head if kept is not None else lines(_describing(item, None))
+        else:
+            status, head = 206, lines(_describing(item, part))
         if exchange.head:
-            self._check(item)
             return Content(status, head)
-        body = yield from self._body(item, part or ByteRange(0, item.size))
-        return Content(status, head, body)
+        start, end = (0, item.size) if part is None else (part.start, part.end)
+        if kept is not None:
+            return Content(status, head, FilePart(kept.file, start, end))
+        return Content(status, head, (yield from self._from_elsewhere(item, start, end)))
 
-    def _body(
-        self, item: Item, part: ByteRange
+    def _from_elsewhere(
+        self, item: Item, start: int, end: int
     ) -> Generator[Awaitable[Any], Any, FilePart | Generator[bytes, None, None]]:
-        path = self._local_path(item.key)
-        if path is None and self._cache is not None:
-            path = yield self._cache.path(item)
+        path = (yield self._cache.path(item)) if self._cache is not None else None
         if path is not None:
-            return FilePart(_opened(path, item), part.start, part.end)
-        pieces = self._pieces(item, part)
+            # Opened each time: the cache lets go first of what it was not asked for longest.
+            return FilePart(opened(path, item), start, end)
+        pieces = self._pieces(item, start, end)
         # Errors come with the first piece, when they can still be told.
         first = yield anyio.to_thread.run_sync(next, pieces, b"")
         return _continued(first, pieces)
 
-    def _in_memory(self, item: Item) -> Whole | None:
-        """A small object, where it is remembered or this machine's memory has it; None where it would have to be waited for."""
-        whole = self._small.find(item)
-        if whole is None and (body := self._read_at_once(item)) is not None:
-            whole = Whole(lines(_describing(item, None)), body)
-            self._small.keep(item, whole)
-        return whole
-
-    def _read_at_once(self, item: Item) -> bytes | None:
-        """The file's bytes where the system has them in memory and they are as many as they should be."""
-        if _NOWAIT is None or (path := self._local_path(item.key)) is None:
-            return None
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                # One byte more, to see whether it is longer than it should be.
-                read = os.preadv(descriptor, [self._scratch[: item.size + 1]], 0, _NOWAIT)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return None  # the disk would have to be asked, or it is not there: then the way of all others says so
-        return bytes(self._scratch[: item.size]) if read == item.size else None
-
-    def _check(self, item: Item) -> None:
-        """Sees that a file is there and whole, where the store has files of this machine."""
-        path = self._local_path(item.key)
-        if path is not None:
-            os.close(_opened(path, item))
-
-    def _pieces(self, item: Item, part: ByteRange) -> Generator[bytes, None, None]:
-        yield from self._store.stream(item.key, start=part.start, end=part.end)
-
-
-def _opened(path: Path, item: Item) -> int:
-    """A descriptor of the object's file, which is whole. Calls to the local file system, whose answers are in memory: a thread costs more.
-
-    Raises :class:`ObjectMissing`, :class:`ObjectDamaged` and :class:`StorageUnavailable`.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        size = os.fstat(descriptor).st_size
-    except FileNotFoundError:
-        raise ObjectMissing("There is no such object.") from None
-    except OSError as error:
-        raise StorageUnavailable("The object store does not answer; try again.") from error
-    if size != item.size:
-        os.close(descriptor)
-        raise ObjectDamaged("What is stored is not what was published.")
-    return descriptor
+    def _pieces(self, item: Item, start: int, end: int) -> Generator[bytes, None, None]:
+        yield from self._store.stream(item.key, start=start, end=end)
 
 
 def _continued(first: bytes, pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:

@@ -4,6 +4,8 @@ The socket comes from outside (the supervisor, or the command that starts one se
 """
 
 import asyncio
+import contextlib
+import resource
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ from penstock.http_server.messages import Responder
 from penstock.http_server.server import Server
 from penstock.wiring.lifespan import Lifespan
 
+_DESCRIPTORS = 65_536  # for each connection one, for each that is answered with a file perhaps another
 DRAIN_SECONDS = 5.0  # how long an upload or a segment in flight may go on after the order to stop
 
 
@@ -32,8 +35,17 @@ def serve(site: Site, listener: socket.socket, *, idle_s: float, on_ready: Calla
 
     ``idle_s``: see :class:`penstock.http_server.server.Server`. Raises RuntimeError where the application refuses to start.
     """
+    _take_descriptors()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(site, listener, idle_s, on_ready))
+
+
+def _take_descriptors() -> None:
+    """As many as this process may have: what it is given at first is meant for programs that wait for one file with ``select``."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    with contextlib.suppress(ValueError, OSError):  # a system that allows less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _serve(site: Site, listener: socket.socket, idle_s: float, on_ready: Callable[[], None]) -> None:

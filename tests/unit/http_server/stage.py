@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import h11
 
 from penstock.http_server.calls import Receive, Scope, Send
-from penstock.http_server.files import FilePart
+from penstock.http_server.files import FilePart, OpenFile
 from penstock.http_server.messages import Answer, Header, Request, Steps, lines
 from penstock.wiring.server import Site
 
@@ -115,9 +115,9 @@ class Stage:
         body: bytes | FilePart | Generator[bytes, None, None] = b"direct " + name
         length = len(b"direct " + name)
         if name == b"file":
-            body, length = FilePart(os.open(self.file, os.O_RDONLY), 0, len(FILE)), len(FILE)
+            body, length = FilePart(OpenFile(os.open(self.file, os.O_RDONLY)), 0, len(FILE)), len(FILE)
         if name == b"part":
-            body, length = FilePart(os.open(self.file, os.O_RDONLY), 1000, 3000), 2000
+            body, length = FilePart(OpenFile(os.open(self.file, os.O_RDONLY)), 1000, 3000), 2000
         if name in (b"generated", b"breaks"):
             body, length = self._generated(breaks=name == b"breaks"), 6
         if name == b"later":
@@ -126,8 +126,6 @@ class Stage:
             body, length = FILE, len(FILE)
         head = lines([(b"content-length", b"%d" % length)])
         if request.method == "HEAD":
-            if isinstance(body, FilePart):
-                body.close()
             body = b""
         return Answer(200, head, body, lambda count, whole: self.sent.append((count, whole)))
 

@@ -152,9 +152,8 @@ def test_the_system_says_what_it_has_in_memory(tmp_path: Path) -> None:
     """A file that was just written is."""
     path = tmp_path / "file"
     path.write_bytes(FILE)
-    part = files.FilePart(os.open(path, os.O_RDONLY), 0, len(FILE))
+    part = files.FilePart(files.OpenFile(os.open(path, os.O_RDONLY)), 0, len(FILE))
     assert part.ready()
-    part.close()
 
 
 def test_a_file_that_became_shorter_cuts_the_answer(client: Client, stage: Stage) -> None:
