@@ -12,46 +12,20 @@ may wait for a tenth of a second and are written together, before whatever is lo
 killed loses those that wait.
 """
 
-import atexit
 import json
 import logging
-import re
 import sys
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from threading import Event, Lock, Thread
 from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
-REDACTED = "[redacted]"
+from penstock.telemetry.lines import ENCODER, FIRST, Lines, Patient, ShortWay, now
+from penstock.telemetry.redaction import redact
 
-_SECRET_NAMES = re.compile(
-    r"(?:^|[_\-.])(?:authorization|cookie|passwords?|passphrase|secrets?|tokens?|api[_-]?keys?|private[_-]?key|signature|credentials?)$",
-    re.IGNORECASE,
-)
-# Secrets inside longer texts: each pattern keeps what says where the secret stood, and drops the secret.
-_SECRET_TEXT = re.compile(
-    r"(?P<lead>/(?:stream|images)/)[^/\s\"']+"  # a playback token in a path
-    r"|(?P<query>[?&](?:t|sig|signature|token|key|secret|X-Amz-(?:Signature|Credential|Security-Token))=)[^&\s\"']+"
-    r"|(?P<scheme>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=\-]+"
-    r"|(?P<login>\b[a-z][a-z0-9+.\-]*://[^/\s:@]*:)[^/\s@]+(?=@)"  # user:password@ in a URL
-    r"|(?P<apikey>\bpst_)[A-Za-z0-9_\-]+",
-    re.IGNORECASE,
-)
-_ENCODER = msgspec.json.Encoder(enc_hook=str)
-_FIRST = ("time", "level", "event", "service", "node")
-_PLAIN = frozenset({int, float, bool, type(None)})
-_FREQUENT = "frequent"
-_WAIT_S = 0.1  # how long a line waits for others at most
-_MOST_WAITING = (
-    8192  # lines, a few megabytes: whoever writes one more waits for the file, as with every other line
-)
 # What each third-party logger may say: below this its lines are about its own workings, not about a video.
 _LIBRARY_LEVELS = {"httpx": logging.WARNING, "alembic": logging.WARNING}
 
@@ -79,7 +53,7 @@ class TelemetryConfig:
 class Telemetry:
     """What one configuration holds open; to be closed when the process ends, so that the last spans leave it."""
 
-    def __init__(self, output: TextIO, lines: "_Lines", *, owned: bool, tracer_provider: Any) -> None:
+    def __init__(self, output: TextIO, lines: Lines, *, owned: bool, tracer_provider: Any) -> None:
         self._output = output
         self._lines = lines
         self._owned = owned
@@ -102,13 +76,13 @@ def configure(config: TelemetryConfig, *, stream: TextIO | None = None) -> Telem
     ``stream`` replaces standard error. Calling it again replaces the former configuration (as tests do).
     """
     output = stream or _open(config.file)
-    lines = _Lines(output)
+    lines = Lines(output)
     shared = _shared_processors(config)
     renderer = _renderer(config, colours=output.isatty())
     level = logging.getLevelNamesMapping()[config.level.upper()]
     structlog.configure(
         processors=[*shared, *renderer],
-        wrapper_class=_logger_class(level),
+        wrapper_class=_logger_class(level, _short_way(config)),
         logger_factory=lines.logger,
         cache_logger_on_first_use=False,  # module-level loggers must follow a later configure(); the cost is 2 us a line
     )
@@ -118,7 +92,7 @@ def configure(config: TelemetryConfig, *, stream: TextIO | None = None) -> Telem
     return Telemetry(output, lines, owned=owned, tracer_provider=provider)
 
 
-def _logger_class(level: int) -> type[Any]:
+def _logger_class(level: int, short_way: ShortWay | None) -> type[Any]:
     """The logger that rooms get: arguments pass through five calls of structlog's, so plain facts at ``info`` go a shorter way."""
     filtering: Any = structlog.make_filtering_bound_logger(level)
     if level > logging.INFO:
@@ -129,6 +103,11 @@ def _logger_class(level: int) -> type[Any]:
             if arguments:
                 super().info(event, *arguments, **facts)
                 return
+            if short_way is not None and type(self._logger) is Patient:
+                text = short_way.line(self._context, event, facts)
+                if text is not None:
+                    self._logger.info(text)
+                    return
             line: Any = {**self._context, **facts, "event": event}
             try:
                 for processor in self._processors:
@@ -140,105 +119,11 @@ def _logger_class(level: int) -> type[Any]:
     return Logger
 
 
-class _Lines:
-    """Where lines go, in the order in which they were logged; those of a frequent logger wait for company."""
-
-    def __init__(self, output: TextIO) -> None:
-        self._output = output
-        self._waiting: list[str] = []
-        self._some = Event()
-        self._closing = Event()
-        self._writing = Lock()
-        self._writer: Thread | None = None
-
-    def logger(self, *names: str) -> Any:
-        """What structlog writes with; it passes on what ``get_logger`` was called with."""
-        return _Patient(self) if names == (_FREQUENT,) else structlog.WriteLogger(cast("TextIO", self))
-
-    def write(self, text: str) -> None:
-        """Writes what waits, and then ``text``."""
-        with self._writing:
-            self._write(text)
-
-    def flush(self) -> None:
-        """See the standard library's streams."""
-        self._output.flush()
-
-    def put(self, line: str) -> None:
-        """Lets a line wait. Neither a lock nor the file is waited for, unless too many wait already."""
-        self._waiting.append(line)
-        if not self._some.is_set():
-            self._some.set()
-            if self._writer is None:
-                self._begin()
-        if len(self._waiting) > _MOST_WAITING:
-            self.write("")
-
-    def close(self) -> None:
-        """Writes what waits."""
-        self._closing.set()
-        self._some.set()
-        if self._writer is not None:
-            self._writer.join()
-            atexit.unregister(self.close)
-        self.write("")
-
-    def _begin(self) -> None:
-        self._writer = Thread(target=self._run, name="log lines", daemon=True)
-        self._writer.start()
-        atexit.register(self.close)
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._some.wait()
-            self._closing.wait(_WAIT_S)
-            self._some.clear()  # first, so that a line which comes while others are written is not forgotten
-            try:
-                self.write("")
-            except OSError:  # a full disk: these lines are lost, as any line then is; later ones may not be
-                continue
-
-    def _write(self, text: str) -> None:
-        """To be called with the lock. Lines are only ever added at the end, by whoever, and taken from the front here."""
-        count = len(self._waiting)
-        if count:
-            text = "".join((*self._waiting[:count], text))
-            del self._waiting[:count]
-        if text:
-            self._output.write(text)
-            self._output.flush()
-
-
-class _Patient:
-    """structlog's side of lines that may wait. A warning does not."""
-
-    def __init__(self, lines: _Lines) -> None:
-        self._lines = lines
-
-    def info(self, line: str) -> None:
-        """Lets the line wait."""
-        self._lines.put(f"{line}\n")
-
-    debug = info
-
-    def error(self, line: str) -> None:
-        """Writes the line now."""
-        self._lines.write(f"{line}\n")
-
-    warning = critical = exception = error
-
-
-def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: hides values under secret names, and secrets inside texts, at any depth."""
-    texts: list[str] = []
-    if _gathered(event, texts) and not _is_suspect("\0".join(texts)):
-        return event  # as nearly all: told in a third of the time that looking at each value takes
-    return {name: _redact_value(name, value) for name, value in event.items()}
-
-
-def redact_text(text: str) -> str:
-    """``text`` without tokens, keys, signatures and passwords."""
-    return _SECRET_TEXT.sub(_keep_lead, text) if _is_suspect(text) else text
+def _short_way(config: TelemetryConfig) -> ShortWay | None:
+    """None where lines are for people, or carry the span that they belong to."""
+    if config.format == "console" or config.otlp_endpoint:
+        return None
+    return ShortWay({"service": config.service, "node": config.node})
 
 
 def _open(path: Path | None) -> TextIO:
@@ -253,10 +138,10 @@ def _shared_processors(config: TelemetryConfig) -> list[Processor]:
 
     def begin(_logger: Any, method: str, event: EventDict) -> EventDict:
         """What every line has, and first, so that people can read along where machines are meant to."""
-        line: EventDict = dict.fromkeys(_FIRST)
+        line: EventDict = dict.fromkeys(FIRST)
         line.update(event)
         line.update(constants)
-        line["time"] = _now()
+        line["time"] = now()
         line["level"] = method
         return line
 
@@ -281,13 +166,13 @@ def _renderer(config: TelemetryConfig, *, colours: bool) -> list[Processor]:
 def _json(event: EventDict, **_: Any) -> str:
     """The line's text, in any case: what a fast encoder refuses (half a character), a patient one spells out."""
     try:
-        return _ENCODER.encode(event).decode()
+        return ENCODER.encode(event).decode()
     except (ValueError, TypeError, msgspec.MsgspecError):
         return json.dumps(event, default=str)
 
 
 def _configure_standard_logging(
-    shared: list[Processor], renderer: list[Processor], lines: _Lines, level: int
+    shared: list[Processor], renderer: list[Processor], lines: Lines, level: int
 ) -> None:
     """Lines of libraries take the same form and the same way out."""
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -339,65 +224,3 @@ def _configure_tracing(config: TelemetryConfig) -> Any:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
     trace.set_tracer_provider(provider)
     return provider
-
-
-def _now() -> str:
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_second(seconds)}.{rest // 1000:06}Z"
-
-
-@lru_cache(maxsize=2)
-def _second(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-
-
-def _gathered(facts: Mapping[str, Any], texts: list[str]) -> bool:
-    """Adds all texts to ``texts``; False where there is a secret name, or something that has to be looked at by itself."""
-    if _names_secret(tuple(facts)):
-        return False
-    for value in facts.values():
-        kind = type(value)
-        if kind is str:
-            texts.append(value)
-        elif kind is dict:
-            if not _gathered(value, texts):
-                return False
-        elif kind not in _PLAIN:
-            return False
-    return True
-
-
-def _is_suspect(text: str) -> bool:
-    """Whether a text has what every pattern of a secret has: most texts of a line are ids and names, and have not."""
-    return "/" in text or "=" in text or "pst_" in text.casefold() or text.split(None, 1) != [text]
-
-
-def _redact_value(name: str, value: Any) -> Any:
-    if isinstance(value, (bool, int, float)) or value is None:
-        return value
-    if _is_secret(name):
-        return REDACTED
-    if isinstance(value, str):
-        return redact_text(value)
-    if isinstance(value, Mapping):
-        return {str(key): _redact_value(str(key), item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_redact_value(name, item) for item in value]
-    if isinstance(value, bytes):
-        return redact_text(value.decode("utf-8", "replace"))
-    return value
-
-
-@lru_cache(maxsize=1024)
-def _is_secret(name: str) -> bool:
-    return _SECRET_NAMES.search(name) is not None
-
-
-@lru_cache(maxsize=1024)
-def _names_secret(names: tuple[str, ...]) -> bool:
-    return any(_is_secret(str(name)) for name in names)
-
-
-def _keep_lead(match: re.Match[str]) -> str:
-    lead = next((text for text in match.groups() if text is not None), "")
-    return f"{lead}{REDACTED}"
