@@ -208,7 +208,7 @@ def main() -> int:
     if lacking := servers.missing(servers.YARDSTICKS):
         print(f"serve: {', '.join(each.title for each in lacking)} missing: sudo python3 scripts/servers.py install bench", file=sys.stderr)  # fmt: skip
         return 1
-    ledger = Ledger(FOLDER / "serve.jsonl", stamp(("streaming", "manifests", "access", "wiring", "telemetry.py", "storage")))  # fmt: skip
+    ledger = Ledger(FOLDER / "serve.jsonl", stamp(("http_server", "streaming", "manifests", "access", "wiring", "telemetry", "storage")))  # fmt: skip
     if options.afresh:
         for name in (*SIZES, *_manifests(), "viewers"):
             ledger.forget(_case(name, full=options.full))

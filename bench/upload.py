@@ -263,7 +263,7 @@ everything in memory and shares the processors; `direct` goes to it past the ser
 def main() -> int:
     """Measure, print, and write the section where asked."""
     options = page.asked(page.arguments(__doc__).parse_args())
-    ledger = Ledger(FOLDER / "upload.jsonl", stamp(("upload", "storage", "web_api", "wiring")))
+    ledger = Ledger(FOLDER / "upload.jsonl", stamp(("http_server", "upload", "storage", "web_api", "wiring")))
     if options.afresh:
         folder, buckets = sizes(full=options.full)
         for case in (f"{folder} MB", f"bucket, {buckets} MB", IDLE):

@@ -8,7 +8,7 @@ def test_downloads_of_both_installers_are_summed() -> None:
     """Of the installers, pip reports decimal units, uv binary ones; lines about anything else are ignored."""
     said = (
         "Collecting uv==0.13.8\n  Downloading uv-0.13.8-py3-none-manylinux.whl (17.4 MB)\n  Downloading x.whl (9.5 kB)\n"
-        "Downloading granian (4.8MiB)\n Downloaded granian\nPrepared 56 packages in 1.86s\n"
+        "Downloading cryptography (4.8MiB)\n Downloaded cryptography\nPrepared 56 packages in 1.86s\n"
     )
     assert reported_transfer(said) == Transfer(bytes=17_400_000 + 9_500 + round(4.8 * 2**20), files=3)
 
