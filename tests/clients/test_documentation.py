@@ -18,6 +18,7 @@ needs_curl = pytest.mark.needs_curl
 RESUMING = [
     "upload.py",
     "tus.py",
+    "parts.py",
     pytest.param("tus.sh", marks=needs_curl),
     pytest.param("tus.mjs", marks=needs_node),
     pytest.param("uppy.mjs", marks=needs_node),
@@ -79,7 +80,9 @@ def test_it_goes_on_after_the_server_was_killed(shaky: Shaky, folder: Path, name
     shaky.assert_has(folder / "holiday.mp4", video_id)
 
 
-@pytest.mark.parametrize("name", ["upload.py", "tus.py", pytest.param("tus.mjs", marks=needs_node)])
+@pytest.mark.parametrize(
+    "name", ["upload.py", "tus.py", "parts.py", pytest.param("tus.mjs", marks=needs_node)]
+)
 def test_it_goes_on_when_run_again(shaky: Shaky, folder: Path, name: str) -> None:
     """The program is killed in the middle; the same program, started again, sends the rest."""
     example = lay_out(name, folder)
@@ -109,6 +112,6 @@ def test_one_request_is_repeated_until_it_is_answered(shaky: Shaky, folder: Path
 
 def test_no_example_is_left_out() -> None:
     """What the page shows is run: here, or in a browser."""
-    here = {"upload.py", "tus.py", "tus.sh", "tus.mjs", "uppy.mjs", "one-request.sh"}
+    here = {"upload.py", "tus.py", "parts.py", "tus.sh", "tus.mjs", "uppy.mjs", "one-request.sh"}
     in_a_browser = {"uppy-page.js", "address.sh", "tus-page.js"}
     assert set(examples()) == here | in_a_browser

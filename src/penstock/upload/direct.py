@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from penstock.catalog.records import Upload, UploadPart
 from penstock.storage.store import ObjectMissing
 from penstock.upload.config import UploadConfig
-from penstock.upload.outcomes import ended, staged
+from penstock.upload.outcomes import ended, part_map, staged
 from penstock.upload.parts import Part
 from penstock.upload.urls import SignedUrl
 
@@ -38,7 +38,11 @@ class DirectParts:
         return SignedUrl(url, int(time.time()) + life)
 
     def present(self, upload: Upload) -> list[UploadPart]:
-        """The parts that the store has. Raises :class:`Gone` where the upload has ended."""
+        """The parts that the store has whole. Raises :class:`Gone` where the upload has ended.
+
+        Some stores keep what came of a part whose connection broke, as a shorter part.
+        """
+        sizes = {part.number: part.size for part in part_map(upload).all()}
         try:
             found = self._staging.present_parts(staged(upload, self._config))
         except ObjectMissing:
@@ -48,4 +52,5 @@ class DirectParts:
                 upload.id, part.number, part.size, part.etag, sha256=None, received_at=upload.updated_at
             )
             for part in found
+            if sizes.get(part.number) == part.size
         ]

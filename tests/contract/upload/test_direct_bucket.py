@@ -164,11 +164,15 @@ def test_the_address_permits_one_part_alone(client: TestClient, s3_server: S3Ser
 
 
 def test_a_part_of_another_size_does_not_pass(client: TestClient, instance: Instance) -> None:
-    """Whether the store refuses the length or takes it, the upload cannot be completed with it."""
+    """Whether the store refuses the length or takes it, the part is missing, and the upload cannot be completed with it."""
     session = initiate(client)
     httpx.put(session["parts"][0]["url"], content=DATA[: PART + 1], timeout=60)
     for part in session["parts"][1:]:
         send(part)
+    stands = client.post("/api/uploads/parts", json={"upload_id": session["upload_id"]}).json()
+    assert [part["number"] for part in stands["received"]] == [2, 3]
+    assert [part["number"] for part in stands["missing"]] == [1]
+    assert client.get(f"/api/uploads/{session['upload_id']}").json()["received"] == PART + 1000
     refused(complete(client, session), 409, "parts_missing")
     instance.assert_nothing_uploaded()
 
