@@ -34,11 +34,14 @@ class Pair:
 
 
 def stamp(rooms: Iterable[str], *facts: str) -> str:
-    """What a measurement depends on, in 16 digits: the sources of some rooms or files of the package, and other facts."""
+    """What a measurement depends on, in 16 digits: the sources of some rooms or files of the package, and other facts. Raises FileNotFoundError."""
     digest = hashlib.sha256("\0".join(facts).encode())
     for room in rooms:
         path = ROOT / "src" / "penstock" / room
-        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        files = [path] if path.is_file() else sorted(path.rglob("*.py"))
+        if not files:
+            raise FileNotFoundError(f"there is no room {room}: its changes would go unnoticed")
+        for file in files:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.pairs import Figures, Ledger, Pair, ratio, ratios, turned
+from bench.pairs import Figures, Ledger, Pair, ratio, ratios, stamp, turned
 
 
 def pair(ours: float, theirs: float, *, stamp: str = "now") -> Pair:
@@ -82,3 +82,10 @@ def test_beginning_anew_forgets_one_case(tmp_path: Path) -> None:
     ledger.forget("case")
     assert not ledger.pairs("case")
     assert len(ledger.pairs("other")) == 1
+
+
+def test_a_room_that_is_gone_is_told() -> None:
+    """What was renamed would otherwise change without any benchmark noticing."""
+    assert stamp(["video"]) != stamp(["storage"])
+    with pytest.raises(FileNotFoundError):
+        stamp(["video", "videos.py"])
