@@ -216,6 +216,18 @@ class Connection:
                 HeadTooLarge(f"Address and headers are larger than {_LARGEST_HEAD} bytes together.")
             )
         self._advance()
+        if self._answering is not None and not self.closed:
+            self._keep_watch()
+
+    def _keep_watch(self) -> None:
+        """Asks to hear the rest from a socket that is broken: uvloop calls once and forgets it, even if there is more to read."""
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._server.loop.call_soon(self._watch_anew)
+
+    def _watch_anew(self) -> None:
+        if self._reading:
+            self._read(on=False)
+            self._read(on=True)
 
     def _misheard(self, refusal: PenstockError) -> None:
         """Nothing that comes from here on can be understood."""

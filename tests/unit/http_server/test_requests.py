@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.http_server.body import Body
 from tests.serving import serving
-from tests.unit.http_server.stage import Client, Stage, connected
+from tests.unit.http_server.stage import PATIENCE, Client, Stage, connected
 
 GET = b"GET /a?b=c HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -178,6 +179,19 @@ def test_what_arrived_before_the_client_left_is_read(base: str, stage: Stage) ->
             client.socket.shutdown(socket.SHUT_WR)
             client.closed()
     assert stage.sent == [(400_000, False)] * 5
+
+
+def test_a_client_whose_line_breaks_has_left_when_the_rest_is_read(base: str, stage: Stage) -> None:
+    """A reset comes behind bytes that wait in the system: they are read, and then whoever reads hears it."""
+    with connected(base) as client:
+        client.send(b"POST /waits HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n")
+        assert stage.waiting.wait(PATIENCE)
+        client.socket.settimeout(1)
+        sent_until_nobody_takes(client)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    stage.release()
+    [(count, whole)] = stage.told(1)
+    assert (count > 600_000, whole) == (True, False)
 
 
 def sent_until_nobody_takes(client: Client) -> int:
