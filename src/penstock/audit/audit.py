@@ -124,7 +124,7 @@ class Audit:
         known, stranger, count = "", "", 0
         for info in store.list(""):
             video_id = keys.video_of(info.key)
-            if video_id == known:
+            if video_id == known or info.key.startswith(keys.STAGING):  # an upload's, see _staged
                 continue
             if video_id == stranger:
                 count += 1

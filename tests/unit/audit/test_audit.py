@@ -343,6 +343,12 @@ def test_strangers_are_told_and_never_removed(workshop: Workshop, ready: str) ->
     assert workshop.outputs.get(stranger) == b"x"
 
 
+def test_what_a_bucket_keeps_of_an_upload_is_no_stranger(workshop: Workshop) -> None:
+    """Acknowledged bytes lie beside the sources until they are whole: nobody is told to remove them by hand."""
+    workshop.sources.put(f"{keys.STAGING}{open_upload(workshop)}/tail", b"x")
+    assert found(workshop) == []
+
+
 def test_staged_bytes_of_an_ended_upload_are_swept(workshop: Workshop) -> None:
     """Those of an open one stay."""
     sources = workshop.sources
