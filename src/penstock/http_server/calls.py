@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
 from penstock.http_server.body import Body
-from penstock.http_server.messages import Request, lines
+from penstock.http_server.messages import Header, Request, lines
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -42,9 +42,13 @@ class Call:
         self._wire = wire
         self._request = request
         self._body = body
-        self._expects = any(name == b"expect" and value.lower() == b"100-continue" for name, value in request.headers)  # fmt: skip
+        # A client of HTTP/1.0 would take the interim answer for the answer.
+        self._expects = request.version == "1.1" and any(
+            name == b"expect" and value.lower() == b"100-continue" for name, value in request.headers
+        )
         self._heard = False  # the application was told the end of the body
-        self._start: Message | None = None  # held back until it is known whether the body comes in one piece
+        # Status and headers, held back until it is known whether the body comes in one piece.
+        self._start: tuple[int, list[Header]] | None = None
         self._chunked = False
         self._left: int | None = None  # bytes that are still to come of the length that was announced
         self.keep_alive = request.keep_alive
@@ -73,17 +77,18 @@ class Call:
     async def _send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start" and self._start is None:
-            self._start = message
-            if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in message["headers"]):  # fmt: skip
+            headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+            self._start = message["status"], headers
+            if any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers):  # fmt: skip
                 self._wire.streaming()
         elif kind == "http.response.body" and self._start is not None and not self.complete:
             await self._send_body(self._start, message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"the message {kind} is not awaited here")
 
-    async def _send_body(self, start: Message, data: bytes, *, more: bool) -> None:
-        framed = [] if self.begun else [self._head(start, len(data), more=more)]
-        if not self._bodiless(start["status"]):
+    async def _send_body(self, start: tuple[int, list[Header]], data: bytes, *, more: bool) -> None:
+        framed = [] if self.begun else [self._head(*start, len(data), more=more)]
+        if not self._bodiless(start[0]):
             framed += self._framed(data, more=more)
         self.begun = True
         self.complete = not more
@@ -91,9 +96,8 @@ class Call:
         if more:
             await self._wire.drained()
 
-    def _head(self, start: Message, first: int, *, more: bool) -> bytes:
+    def _head(self, status: int, headers: list[Header], first: int, *, more: bool) -> bytes:
         """Settles how the body is framed."""
-        status, headers = start["status"], list(start["headers"])
         announced = next((value for name, value in headers if name == b"content-length"), None)
         if announced is not None:
             self._left = int(announced)

@@ -44,6 +44,8 @@ class Server:
         self._responders = tuple((prefix.encode(), responder) for prefix, responder in responders.items())
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Those of them that wait for a thread, which nobody can end.
+        self._steady: set[asyncio.Task[None]] = set()
         self._streams: set[asyncio.Task[Any]] = set()
         self._listener: socket.socket | None = None
         self._accepting = False
@@ -71,12 +73,15 @@ class Server:
                 await asyncio.wait_for(self._empty.wait(), patience)
         if self._connections:
             _log.warning("requests_cut", count=len(self._connections))
-        for task in tuple(self._tasks):
+        others = self._tasks - self._steady
+        for task in others:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1.0)
+        if others:
+            await asyncio.wait(others, timeout=1.0)
         for connection in tuple(self._connections):
             connection.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
         if self._ticking is not None:
             self._ticking.cancel()
 
@@ -89,10 +94,12 @@ class Server:
                 return responder
         return None
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Has it run beside the others."""
+    def spawn(self, work: Coroutine[Any, Any, None], *, steady: bool = False) -> None:
+        """Has it run beside the others. ``steady``: it ends soon after its connection, and is not to be interrupted."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
+        if steady:
+            self._steady.add(task)
         task.add_done_callback(self._done)
 
     def streaming(self, task: asyncio.Task[Any] | None) -> None:
@@ -111,19 +118,20 @@ class Server:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._steady.discard(task)
         self._streams.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("connection_failed", exc_info=error)
 
     def _tick(self) -> None:
         """What has to happen now and then."""
+        self._ticking = self.loop.call_later(_TICK_S, self._tick)  # whatever happens in this one
         self.now = self.loop.time()
         self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
         for connection in [each for each in self._connections if each.deadline is not None and each.deadline < self.now]:  # fmt: skip
             connection.expire()
         if not self.closing:
             self._accept(on=len(self._connections) < _CONNECTIONS)
-        self._ticking = self.loop.call_later(_TICK_S, self._tick)
 
     def _accept(self, *, on: bool) -> None:
         if self._listener is None or on is self._accepting:
@@ -151,6 +159,6 @@ class Server:
                     return
                 raise
             client.setblocking(False)
-            if client.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):  # it is no TCP socket; or, on macOS, its client has left
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connections.add(Connection(self, client, address[:2]))

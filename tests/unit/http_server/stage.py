@@ -6,9 +6,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ _AT_ONCE: dict[str, tuple[int, bytes, list[Header]]] = {
     "/refuses": (413, b"too much", []),
     "/empty": (204, b"", []),
     "/splits": (200, b"", [(b"x", b"a\r\nset-cookie: b")]),
+    "/large": (200, FILE, []),
 }
 
 
@@ -41,7 +43,10 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.sent: list[tuple[int, bool]] = []  # what responders were told
         self.disconnected = 0
+        self.asked: list[bytes] = []  # by whom: the targets of responders' requests
+        self.called = 0  # applications
         self.waiting = threading.Event()  # somebody waits to be released
+        self.block = threading.Event()  # lets go on who holds up the whole loop
         self._gate = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.file = folder / "file"
@@ -70,11 +75,21 @@ class Stage:
         if scope["type"] == "lifespan":
             return
         path = scope["path"]
+        self.called += 1
         if path in _PIECES:
             await self._in_pieces(send, path)
             return
         if path in _AT_ONCE:
             await answer(send, *_AT_ONCE[path])
+            return
+        if path == "/bare":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": b"bare"})
+            return
+        if path == "/lists":
+            headers = iter([[b"x", b"y"]])
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body"})
             return
         if path == "/raises":
             raise ValueError("no reason")
@@ -112,6 +127,8 @@ class Stage:
     def respond(self, request: Request) -> Steps:
         """What the last part of the path says."""
         name = request.target.rpartition(b"/")[2]
+        self.asked.append(name)
+        sent = partial(self._told, fails=name == b"untold")
         body: bytes | FilePart | Generator[bytes, None, None] = b"direct " + name
         length = len(b"direct " + name)
         if name == b"file":
@@ -122,12 +139,26 @@ class Stage:
             body, length = self._generated(breaks=name == b"breaks"), 6
         if name == b"later":
             yield asyncio.sleep(0.01)
+        if name == b"held":
+            self._loop = asyncio.get_running_loop()
+            self.waiting.set()
+            yield self._gate.wait()
+        if name == b"blocks":
+            self.waiting.set()
+            self.block.wait(PATIENCE)
+        if name == b"raises":
+            raise ValueError("no reason")
         if name == b"large":
             body, length = FILE, len(FILE)
         head = lines([(b"content-length", b"%d" % length)])
         if request.method == "HEAD":
             body = b""
-        return Answer(200, head, body, lambda count, whole: self.sent.append((count, whole)))
+        return Answer(200, head, body, sent)
+
+    def _told(self, count: int, whole: bool, *, fails: bool) -> None:
+        self.sent.append((count, whole))
+        if fails:
+            raise ValueError("no reason")
 
     @staticmethod
     def _generated(*, breaks: bool) -> Generator[bytes, None, None]:
@@ -141,6 +172,25 @@ async def answer(send: Send, status: int, body: bytes, headers: list[Header]) ->
     """A whole answer of an application."""
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    """Waits for what another thread does."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def descriptors(file: Path) -> int:
+    """How many of this process are open on a file."""
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            found += descriptor.readlink() == file
+        except FileNotFoundError:
+            continue
+    return found
 
 
 @dataclass
@@ -207,6 +257,11 @@ class Client:
         length = f"content-length: {len(body)}\r\n" if body else ""
         self.send(f"{method} {path} HTTP/1.1\r\nhost: x\r\n{length}{rest}\r\n".encode() + body)
         return self.read(method)[0]
+
+    def reset(self) -> None:
+        """Leaves at once, without a goodbye."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.socket.close()
 
     def closed(self) -> bytes:
         """What comes until the server closes."""

@@ -4,22 +4,13 @@ import json
 import os
 import socket
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from penstock.http_server import files
-from tests.unit.http_server.stage import FILE, PATIENCE, Client, Stage, connected
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Waits for what another thread does."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
+from tests.serving import serving
+from tests.unit.http_server.stage import FILE, Client, Stage, connected, descriptors, eventually
 
 
 def test_a_body_of_unknown_length_comes_in_chunks(client: Client) -> None:
@@ -94,17 +85,6 @@ def test_a_file_is_sent_to_a_slow_reader_as_fast_as_it_reads(base: str, stage: S
     assert stage.told(2)[1] == (len(FILE), True)
 
 
-def descriptors(file: Path) -> int:
-    """How many of this process are open on a file."""
-    found = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        try:
-            found += descriptor.readlink() == file
-        except FileNotFoundError:
-            continue
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are listed by Linux alone")
 @pytest.mark.parametrize("path", ["file", "large", "generated", "later"])
 def test_who_leaves_in_the_middle_leaves_nothing_open(base: str, stage: Stage, path: str) -> None:
@@ -175,3 +155,92 @@ def test_json_of_a_large_answer_comes_whole(client: Client) -> None:
     """An application's answer that the socket does not take at once."""
     told = json.loads(client.ask("/a", method="POST", body=b"y" * 9_999).body)
     assert told["body"] == "y" * 9_999
+
+
+def test_answers_do_not_pile_up_before_who_reads_none(base: str, stage: Stage) -> None:
+    """An application is asked for the next when the client has taken the last."""
+    with connected(base) as client:
+        client.send(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n" * 50 + b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+        with connected(base) as other:
+            for _ in range(20):
+                assert other.ask("/a").status == 200
+        assert stage.called < 20 + 10
+        assert all(answer.body == FILE for answer in client.read(expected=50))
+        assert client.read()[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["direct/x", "direct/file", "direct/generated", "a"])
+def test_who_left_before_the_answer_is_not_said_to_have_got_any(base: str, stage: Stage, path: str) -> None:
+    """The connection is broken when the answer is given, and nobody knows it yet; the next client is served."""
+    with connected(base) as blocker, connected(base) as client:
+        blocker.send(b"GET /direct/blocks HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert stage.waiting.wait(30)
+        client.send(f"GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n".encode() * 2)
+        client.reset()
+        stage.block.set()
+        assert blocker.read()[0].status == 200
+    with connected(base) as other:
+        assert other.ask("/direct/y").status == 200
+    eventually(lambda: stage.sent.count((8, True)) == 1, "it is told")
+    assert [told for told in stage.sent if told not in ((13, True), (8, True))] in ([], [(0, False)])
+
+
+def test_who_left_while_an_answer_was_sought_got_nothing(base: str, stage: Stage) -> None:
+    """Which is what its responder is told."""
+    with connected(base) as client, connected(base) as other:
+        client.send(b"GET /direct/held HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert stage.waiting.wait(30)
+        client.reset()
+        for _ in range(3):
+            assert other.ask("/a").status == 200
+        stage.release()
+        assert stage.told(1) == [(0, False)]
+
+
+def test_a_responder_that_fails_is_told_of(client: Client) -> None:
+    """As an application is: what must not happen leaves no connection behind."""
+    answer = client.ask("/direct/raises")
+    assert (answer.status, answer.code) == (500, "internal_error")
+    assert client.closed() == b""
+
+
+def test_who_fails_when_told_harms_no_connection(client: Client) -> None:
+    """The answer was given, and the next one is."""
+    for _ in range(2):
+        assert client.ask("/direct/untold").body == b"direct untold"
+
+
+def test_head_has_no_body_where_the_application_fails(client: Client) -> None:
+    """The refusal says how long it would be."""
+    assert client.ask("/raises", method="HEAD").status == 500
+    assert client.closed() == b""
+
+
+def test_headers_may_come_in_any_shape(client: Client) -> None:
+    """ASGI asks for pairs in anything that can be gone through, or for none."""
+    assert client.ask("/lists").headers["x"] == "y"
+    assert client.ask("/bare").body == b"bare"
+
+
+def test_a_client_that_sent_all_and_reads_late_is_let_go(stage: Stage) -> None:
+    """Its answer was complete before it closed its side; the connection ends with it."""
+    with serving(stage.site, idle_s=3000) as base, connected(base) as client:
+        client.send(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+        client.socket.recv(1000)
+        with connected(base) as other:
+            assert other.ask("/a").status == 200
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.closed().endswith(FILE[-1000:])
+
+
+def test_many_requests_sent_ahead_hold_up_nobody(base: str, stage: Stage) -> None:
+    """Others have their turn between them."""
+    with connected(base) as greedy, connected(base) as other:
+        greedy.send(b"GET /direct/blocks HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert stage.waiting.wait(30)
+        greedy.send(b"GET /direct/x HTTP/1.1\r\nhost: x\r\n\r\n" * 3000)
+        other.send(b"GET /direct/y HTTP/1.1\r\nhost: x\r\n\r\n")
+        stage.block.set()
+        assert other.read()[0].body == b"direct y"
+        assert len(greedy.read(expected=3001)) == 3001
+    assert stage.asked.index(b"y") < 1000

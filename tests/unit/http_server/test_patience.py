@@ -2,13 +2,14 @@
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from penstock.http_server import connection, server
+from penstock.http_server import connection, files, server
 from tests.serving import serving
-from tests.unit.http_server.stage import FILE, Client, Stage, connected
+from tests.unit.http_server.stage import FILE, PATIENCE, Client, Stage, connected, descriptors
 
 
 @pytest.fixture
@@ -58,6 +59,15 @@ def test_who_takes_nothing_is_given_up(impatient: str, stage: Stage) -> None:
             assert not told[1]
 
 
+def test_who_takes_nothing_and_asks_for_more_is_given_up(impatient: str) -> None:
+    """Further requests are no sign of life."""
+    with connected(impatient) as client:
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        client.send(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n" * 3)
+        with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+            send_for_ever(client, pause=0.02)
+
+
 def test_who_reads_slowly_is_not(impatient: str) -> None:
     """Every byte taken buys the whole time again."""
     with connected(impatient) as client:
@@ -80,10 +90,12 @@ def test_an_application_may_take_its_time(impatient: str, stage: Stage) -> None:
         assert client.read()[0].status == 200
 
 
-def send_for_ever(client: Client) -> None:
+def send_for_ever(client: Client, pause: float = 0) -> None:
     """Until the system says that nobody is there."""
-    while True:
-        client.send(b"x" * 1000)
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        client.send(b"\r\n" if pause else b"x" * 1000)
+        time.sleep(pause)
 
 
 def test_a_refused_client_that_goes_on_sending_is_given_up(impatient: str) -> None:
@@ -139,4 +151,51 @@ def test_what_does_not_end_is_cut_at_the_end(stage: Stage) -> None:
         stage.waiting.wait(30)
     [answer] = client.read()
     assert (answer.status, answer.code) == (503, "stopping")
+    client.socket.close()
+
+
+def test_an_answer_that_is_still_taken_at_the_end_ends_the_connection(stage: Stage) -> None:
+    """An application's too, and at once, not when all patience is spent."""
+    with serving(stage.site, idle_s=3000, patience=3000) as base:
+        client = Client(base)
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        client.send(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+        got = [client.socket.recv(1000)]
+        reading = threading.Thread(target=lambda: got.append(client.closed()))
+        reading.start()
+    reading.join()
+    assert b"".join(got).partition(b"\r\n\r\n")[2] == FILE
+    client.socket.close()
+
+
+@pytest.mark.parametrize("name", ["file", "generated"])
+def test_who_waits_for_the_disk_at_the_end_is_told_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A thread that reads is waited for a little, so that nobody takes its file away."""
+    begun, go_on = threading.Event(), threading.Event()
+    load = files.FilePart.load
+
+    def slow(part: files.FilePart) -> None:
+        begun.set()
+        go_on.wait(PATIENCE)
+        load(part)
+
+    def pieces(*, breaks: bool) -> Iterator[bytes]:
+        yield b"abc"
+        assert not breaks
+        begun.set()
+        go_on.wait(PATIENCE)
+        yield b"def"
+
+    monkeypatch.setattr(files.FilePart, "ready", lambda part: part._position < part._in_memory)
+    monkeypatch.setattr(files.FilePart, "load", slow)
+    monkeypatch.setattr(stage, "_generated", pieces)
+    with serving(stage.site, patience=0.05) as base:
+        client = Client(base)
+        client.send(f"GET /direct/{name} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        assert begun.wait(PATIENCE)
+        threading.Timer(0.4, go_on.set).start()
+    assert stage.sent == [(0 if name == "file" else 3, False)]
+    assert descriptors(stage.file) == 0
     client.socket.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from penstock.http_server.body import Body
 from tests.serving import serving
-from tests.unit.http_server.stage import PATIENCE, Client, Stage, connected
+from tests.unit.http_server.stage import PATIENCE, Client, Stage, connected, eventually
 
 GET = b"GET /a?b=c HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -95,7 +95,12 @@ def test_thousands_of_requests_sent_ahead_are_answered_in_order(client: Client) 
         (b"POST / HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello", 400, "request_malformed"),
         (b"POST / HTTP/1.1\r\ncontent-length: -5\r\n\r\nhello", 400, "request_malformed"),
         (b"POST / HTTP/1.1\r\ncontent-length: 99999999999999999999999\r\n\r\nhello", 400, "request_malformed"),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, "coding_unsupported"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, "coding_unsupported"),
+        (b"POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400, "request_malformed"),
+        (b"GET /\r\n\r\n", 400, "request_malformed"),  # HTTP/0.9
+        (b"GET / HTTP/2.0\r\nhost: x\r\n\r\n", 400, "request_malformed"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "request_malformed"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n", 400, "request_malformed"),
         (b"CONNECT example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n", 400, "request_malformed"),
         (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", 400, "request_malformed"),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 431, "head_too_large"),
@@ -138,17 +143,60 @@ def test_a_good_request_before_a_bad_one_is_answered(client: Client) -> None:
     assert client.closed() == b""
 
 
-@pytest.mark.parametrize("target", ["http://example.org/a?b=c", "HTTP://example.org:80/a?b=c"])
-def test_a_target_may_name_the_server(client: Client, target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("http://example.org/a?b=c", "/a", "b=c"),
+        ("HTTP://example.org:80/a?b=c", "/a", "b=c"),
+        ("http://example.org", "/", ""),
+        ("http://example.org?b=/c", "/", "b=/c"),
+    ],
+)
+def test_a_target_may_name_the_server(client: Client, target: str, path: str, query: str) -> None:
     """As proxies send it (RFC 9112, section 3.2.2)."""
     told = json.loads(client.ask(target).body)
-    assert (told["path"], told["query"]) == ("/a", "b=c")
+    assert (told["path"], told["query"]) == (path, query)
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
 def test_no_other_protocol_is_spoken(client: Client, upgrade: str) -> None:
     """The request is answered as if nothing else had been offered, and is the last."""
     answer = client.ask("/a", rest=f"connection: upgrade\r\nupgrade: {upgrade}\r\n")
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    client.socket.shutdown(socket.SHUT_WR)
+    assert client.closed() == b""
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [(b"content-length: 5", b"hello"), (b"transfer-encoding: chunked", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")],
+)
+def test_the_body_of_a_request_that_offers_another_protocol_is_read(
+    client: Client, stage: Stage, framing: bytes, body: bytes, *, apart: bool
+) -> None:
+    """Some clients offer HTTP/2 with each request, uploads included."""
+    head = b"POST /a HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n" + framing + b"\r\n\r\n"
+    client.send(head if apart else head + body)
+    if apart:
+        eventually(lambda: stage.called == 1, "the head was read")
+        client.send(body)
+    assert json.loads(client.read()[0].body)["body"] == "hello"
+
+
+def test_space_around_a_value_is_not_of_it(client: Client) -> None:
+    """Of a framing header neither (RFC 9110, section 5.5)."""
+    client.send(b"POST /a HTTP/1.1\r\nhost: x\r\ntransfer-encoding:  chunked  \r\n\r\n2\r\nab\r\n0\r\n\r\n")
+    assert json.loads(client.read()[0].body)["body"] == "ab"
+
+
+def test_a_client_of_http_1_0_is_told_only_what_it_understands(client: Client) -> None:
+    """It knows no interim answers, and that the connection stays only where it is told so."""
+    client.send(
+        b"POST /a HTTP/1.0\r\nconnection: keep-alive\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+    )
+    client.send(b"x")
+    [answer] = client.read()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     assert client.closed() == b""
 
