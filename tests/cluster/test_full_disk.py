@@ -41,6 +41,24 @@ class SmallDisk(Platform):
         self.data = Path(f"/proc/{process.pid}/root{self.data}")
         return process
 
+    @override
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """In the platform's name space: paths are those of its settings."""
+        assert self.process is not None
+        inside = [
+            "nsenter",
+            "-m",
+            "-t",
+            str(self.process.pid),
+            sys.executable,
+            "-m",
+            "penstock.cli",
+            *arguments,
+        ]
+        return subprocess.run(
+            inside, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
     def fill(self, left: int) -> None:
         """All of the disk but ``left`` bytes is taken by something else."""
         filler = self.data / "filler"
@@ -64,10 +82,12 @@ class SmallDisk(Platform):
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A running platform on a small disk."""
+    """A running platform on a small disk; whatever was full, records and objects agree afterwards."""
     platform = SmallDisk(tmp_path / "data", _SETTINGS)
     try:
         yield platform.start()  # type: ignore[misc]
+        checked = platform.command("fsck", "--deep")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
     finally:
         platform.close()
 

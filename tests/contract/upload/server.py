@@ -48,6 +48,7 @@ class Server:
         **changes: Any,
     ) -> None:
         """``database``: another than that of the folder. ``ahead_s``: how much its clock is ahead of this machine's."""
+        self._instance = instance
         config = json.dumps({**asdict(SMALL), **changes})
         sources = instance.sources
         bucket = sources.config if isinstance(sources, S3Store) else None
@@ -116,8 +117,9 @@ class Server:
         return self._process.wait(60)
 
     def wait_dead(self) -> None:
-        """Returns once the process was killed."""
+        """Returns once the process was killed; what it left is sound, but for what the next start removes."""
         assert self._process.wait(30) == -signal.SIGKILL
+        self._instance.assert_sound(swept=False)
 
     @contextmanager
     def traced(self, log: Path, *options: str) -> Iterator[None]:

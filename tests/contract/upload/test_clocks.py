@@ -160,3 +160,4 @@ def test_nodes_whose_clocks_differ_by_hours_take_over_from_each_other(
         assert [video.source_size for video in uploaded] == [len(data)] * 2
         assert set(made.objects().values()) == {data}
         assert list(staging.leftovers()) == []
+        made.assert_sound()

@@ -44,8 +44,7 @@ def instance(tmp_path: Path, catalog: Catalog, bucket: S3Store) -> Any:
     made.add("stan")
     made.add("adam", Role.ADMIN)
     yield made
-    for client in made.clients:
-        client.__exit__(None, None, None)
+    made.close()
 
 
 def initiate(client: TestClient | httpx.Client, data: bytes = DATA, **more: Any) -> dict[str, Any]:

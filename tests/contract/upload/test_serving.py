@@ -34,8 +34,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     made = Instance(catalog, sources, FolderStaging(sources), Keyring(tmp_path / "keyring.json"), SMALL)
     made.add("olga")
     yield made
-    for client in made.clients:
-        client.__exit__(None, None, None)
+    made.close()
     catalog.close()
 
 
@@ -284,11 +283,11 @@ def test_killed_at_any_step_of_completing(instance: Instance, tmp_path: Path, ca
             if not answered:
                 server.wait_dead()
         if answered:
-            assert_sound(instance)
+            instance.assert_sound(swept=False)
         again = instance.start().post("/api/uploads/complete", json=complete)
         assert again.status_code == 200, again.text
         assert instance.video(again.json()["id"]).source_sha256 == sha256(data)
-        assert_sound(instance)
+        instance.assert_sound()
         assert staged(instance) == []
         if answered:
             return
@@ -311,22 +310,13 @@ def test_killed_at_any_step_of_one_request(instance: Instance, tmp_path: Path, c
                 answer = None
             if answer is None:
                 server.wait_dead()
-        assert_sound(instance)
+        instance.assert_sound(swept=False)
         if answer is not None:
             assert answer.status_code == 201
             instance.start()
             assert instance.video(answer.json()["id"]).source_sha256 == sha256(data)
             return
     pytest.fail("it never came to its end")
-
-
-def assert_sound(instance: Instance) -> None:
-    """Every video that is uploaded has its source, byte for byte."""
-    for video in instance.videos():
-        if video.state is VideoState.UPLOADED:
-            assert video.source_key is not None
-            source = instance.sources.get(video.source_key)
-            assert (len(source), sha256(source)) == (video.source_size, video.source_sha256)
 
 
 @pytest.mark.needs_strace

@@ -66,8 +66,7 @@ def instance(tmp_path: Path, s3_server: S3Server) -> Iterator[Instance]:
     made.add("olga")
     made.add("adam", Role.ADMIN)
     yield made
-    for client in made.clients:
-        client.__exit__(None, None, None)
+    made.close()
     catalog.close()
 
 

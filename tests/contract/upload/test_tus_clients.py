@@ -30,6 +30,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     made = Instance(catalog, sources, FolderStaging(sources), Keyring(tmp_path / "keyring.json"), SMALL)
     made.add("olga")
     yield made
+    made.close()
     catalog.close()
 
 

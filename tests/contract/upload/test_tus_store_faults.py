@@ -55,8 +55,7 @@ def instance(
     made.add("olga")
     yield made
     between.silent = between.down = False
-    for client in made.clients:
-        client.__exit__(None, None, None)
+    made.close()
     catalog.close()
 
 
