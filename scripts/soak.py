@@ -1,8 +1,9 @@
 """`make soak`: the simulations that `make test` runs for a moment, with fresh seeds for as long as is asked.
 
-First real processes are killed at every point where `make test` kills some at a few. Then whole processing rooms and whole
-clusters die, collide and wake at random, from a seed; real files are damaged at random. What fails is named by its seed and the
-command that repeats it exactly; the exit status is then 1. A run never begins a round after its time is up.
+First real processes are killed at every point where `make test` kills some at a few, a long queue is filled, and uploads meet
+hundreds of sequences of what can befall them. Then whole processing rooms and whole clusters die, collide and wake at random,
+from a seed; real files are damaged at random. What fails is named by its seed and the command that repeats it exactly; the exit
+status is then 1. A run never begins a round after its time is up.
 """
 
 import argparse
@@ -50,6 +51,13 @@ def queue() -> list[str]:
     )
 
 
+def uploads() -> list[str]:
+    """Sequences of what befalls uploads, into a folder and a bucket, fresh ones; what repeats it if something did not hold."""
+    test = "tests/contract/upload/test_rules.py"
+    many = {"UPLOAD_RULES": "many"}
+    return [f"UPLOAD_RULES=many {sys.executable} -m pytest {test}"] if _pytest(test, many, shown=True) else []
+
+
 def membership(seed: int) -> list[str]:
     """Every story of a cluster from this seed, on a good network and a lossy one; what repeats the failed ones."""
     failed = []
@@ -81,6 +89,9 @@ def main() -> int:
     lost = queue()
     print(f"a thousand waiting: {'FAILED' if lost else 'held'}", flush=True)
     failed += lost
+    broken_rules = uploads()
+    print(f"rules of uploads: {'FAILED' if broken_rules else 'held'}", flush=True)
+    failed += broken_rules
     while time.monotonic() < deadline:
         began = time.monotonic()
         broken = processing(seed, ROUND)

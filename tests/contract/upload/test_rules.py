@@ -1,26 +1,46 @@
-"""Any sequence of what clients, crashes and time do to uploads, against a model that is a list of bytes."""
+"""Any sequence of what clients, crashes and time do to uploads, against a model that is a list of bytes.
 
+On a folder, and into a bucket of a real S3 server. ``UPLOAD_RULES=many`` asks for more examples than fit into every run.
+"""
+
+import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from penstock.access.keyring import Keyring
 from penstock.catalog import Catalog, CatalogConfig, schema, uploads
+from penstock.catalog.records import Upload
 from penstock.catalog.words import UploadState
+from penstock.storage.bucket_staging import BucketStaging
 from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
+from penstock.storage.s3 import S3Store
+from penstock.storage.s3_access import Pace
 from penstock.upload.outcomes import staged
 from penstock.video import identity
 from penstock.video.lifecycle import VideoState
-from tests.contract.upload.conftest import SMALL, Instance, content, sha256
+from tests.contract.upload.conftest import MIB, SMALL, Instance, content, sha256
 from tests.contract.upload.test_tus import RESUMABLE, checksum, metadata, send
+from tests.servers.s3 import S3Server
 
-PART = 1024 * 1024
-SIZES = st.sampled_from([1, 100, 5000, PART, PART + 1])
+PART = MIB  # of uploads to a folder; it is 5 MiB in a bucket, the least that S3 takes
+SIZES = st.sampled_from([1, 100, 5000, PART, PART + 1, 5 * PART, 5 * PART + 1])
+MANY = os.environ.get("UPLOAD_RULES") == "many"
 
 
 class Model:
@@ -43,6 +63,7 @@ class Uploads(RuleBasedStateMachine):
 
     resumable = Bundle("resumable")
     in_parts = Bundle("in_parts")
+    part = PART
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,21 +71,34 @@ class Uploads(RuleBasedStateMachine):
         root = Path(self.folder.name)
         catalog = Catalog.open(CatalogConfig(url=f"sqlite:///{root / 'records.sqlite'}"))
         catalog.migrate()
-        sources = LocalStore(root / "sources")
-        self.instance = Instance(
-            catalog, sources, FolderStaging(sources), Keyring(root / "keyring.json"), SMALL
-        )
+        self.instance = self.make(catalog, root)
         self.instance.add("olga")
         self.client = self.instance.start(let_go_s=0.2)
         self.models: list[Model] = []
         self.seed = 0
 
+    def make(self, catalog: Catalog, root: Path) -> Instance:
+        """What the service stands on: here a folder."""
+        sources = LocalStore(root / "sources")
+        return Instance(catalog, sources, FolderStaging(sources), Keyring(root / "keyring.json"), SMALL)
+
+    def assert_staged(self, model: Model, upload: Upload) -> None:
+        """What is counted is what was sent."""
+        staged_file = self.instance.staging._folder(upload.id) / "data"
+        assert staged_file.read_bytes()[: model.offset] == model.data[: model.offset]
+
+    def put(self, url: str, data: bytes) -> int:
+        """Sends a part to its address; the status of the answer."""
+        answer: httpx.Response = self.client.put(url, content=data)
+        return answer.status_code
+
     def teardown(self) -> None:
-        """Closes everything."""
-        for client in self.instance.clients:
-            client.__exit__(None, None, None)
-        self.instance.catalog.close()
-        self.folder.cleanup()
+        """Closes everything; what is kept is sound."""
+        try:
+            self.instance.close()
+        finally:
+            self.instance.catalog.close()
+            self.folder.cleanup()
 
     def _bytes(self, size: int) -> bytes:
         self.seed += 1
@@ -176,15 +210,15 @@ class Uploads(RuleBasedStateMachine):
         if model.done:
             assert stands.status_code == 409
             return
-        size = min(PART, len(model.data) - (number - 1) * PART)
+        size = min(self.part, len(model.data) - (number - 1) * self.part)
         if size <= 0:
             return
         url = next((part["url"] for part in stands.json()["missing"] if part["number"] == number), None)
         if url is None:
             return
-        piece = model.data[(number - 1) * PART :][:size]
-        answer = self.client.put(url, content=piece if honest else piece + b"!")
-        assert answer.status_code == (200 if honest else 422)
+        piece = model.data[(number - 1) * self.part :][:size]
+        status = self.put(url, piece if honest else piece + b"!")
+        assert (status == 200) is honest, status
         if honest:
             model.parts.add(number)
 
@@ -192,7 +226,7 @@ class Uploads(RuleBasedStateMachine):
     def complete(self, model: Model) -> None:
         """Too early it is refused; afterwards it always gives the same video."""
         answer = self.client.post("/api/uploads/complete", json={"upload_id": model.upload_id})
-        if len(model.parts) == -(-len(model.data) // PART):
+        if len(model.parts) == -(-len(model.data) // self.part):
             assert answer.status_code == 200, answer.text
             assert answer.json()["id"] == model.video_id
             model.done = True
@@ -211,15 +245,17 @@ class Uploads(RuleBasedStateMachine):
             upload, video = self.instance.upload(model.upload_id), self.instance.video(model.video_id)
             if model.done:
                 assert upload.state is UploadState.COMPLETED
-                assert (video.state, video.source_sha256) == (VideoState.UPLOADED, sha256(model.data))
+                # What no single request saw, a bucket's scan reads.
+                unread = {None} if self.instance.bucket else set()
+                assert video.state is VideoState.UPLOADED
+                assert video.source_sha256 in {sha256(model.data), *unread}
                 assert video.source_key is not None
                 assert self.instance.sources.get(video.source_key) == model.data
                 continue
             assert video.state in {VideoState.PENDING, VideoState.DELETED}
             assert upload.received == model.offset
             if not model.over and model.offset:
-                staged_file = self.instance.staging._folder(upload.id) / "data"
-                assert staged_file.read_bytes()[: model.offset] == model.data[: model.offset]
+                self.assert_staged(model, upload)
 
     @precondition(lambda self: self.models)
     @invariant()
@@ -231,11 +267,64 @@ class Uploads(RuleBasedStateMachine):
             assert answer.headers["upload-offset"] == str(model.offset)
 
 
+class UploadsIntoABucket(Uploads):
+    """The same, where sources lie in a bucket, which shows no byte before it has all of them."""
+
+    server: S3Server
+    part = 5 * PART
+
+    def make(self, catalog: Catalog, root: Path) -> Instance:
+        """A new prefix of the bucket."""
+        bucket = S3Store(self.server.new(), Pace.WORK)
+        staging = BucketStaging(bucket)
+        config = replace(SMALL, part_size=self.part)
+        return Instance(catalog, bucket, staging, Keyring(root / "keyring.json"), config, bucket=staging)
+
+    def assert_staged(self, model: Model, upload: Upload) -> None:
+        """Only the end shows."""
+
+    def put(self, url: str, data: bytes) -> int:
+        """To the bucket itself."""
+        return httpx.put(url, content=data, timeout=60).status_code
+
+    def teardown(self) -> None:
+        """Whatever was counted is in the object, once the rest was sent."""
+        try:
+            for model in self.models:
+                if not model.over and not model.done and self.is_resumable(model):
+                    self.go_on_to_the_end(model)
+            self.every_byte_is_as_it_was_sent()
+        finally:
+            super().teardown()
+
+    def is_resumable(self, model: Model) -> bool:
+        """Whether it came by tus."""
+        return self.instance.upload(model.upload_id).transport == "tus"
+
+    def go_on_to_the_end(self, model: Model) -> None:
+        """The rest at once."""
+        length = {"upload-length": str(len(model.data))}
+        answer = send(self.client, model.url, model.offset, model.data[model.offset :], **length)
+        assert answer.status_code == 204, answer.text
+        model.done = True
+
+
+def chosen(examples: int, steps: int) -> settings:
+    """So many examples with so many steps, the same ones each time; fresh ones where many are asked for."""
+    return settings(
+        max_examples=25 * examples if MANY else examples,
+        stateful_step_count=steps,
+        deadline=None,
+        derandomize=not MANY,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 TestUploads = Uploads.TestCase
-TestUploads.settings = settings(
-    max_examples=12,
-    stateful_step_count=25,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
+TestUploads.settings = chosen(12, 25)
+
+
+def test_uploads_into_a_bucket(ministack: S3Server) -> None:
+    """The rules that hold on a folder hold in a bucket."""
+    UploadsIntoABucket.server = ministack
+    run_state_machine_as_test(UploadsIntoABucket, settings=chosen(4, 20))
