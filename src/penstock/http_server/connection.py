@@ -138,9 +138,12 @@ class Connection:
         if not count:
             self._end_of_input()
             return
-        self._hearing.feed(buffer[:count])
+        hearing = self._hearing
+        hearing.feed(buffer[:count])
+        asked = bool(hearing.waiting)
         self._advance()
-        if self._answering is not None and not self.closed:
+        # Where something was answered, sending it told whether the socket is broken.
+        if not (self.closed or (asked and self._answering is None)):
             self._keep_watch()
 
     def _keep_watch(self) -> None:

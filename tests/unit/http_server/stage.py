@@ -182,6 +182,11 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
+def open_descriptors() -> int:
+    """Of this process, the server's part of it included."""
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
 def descriptors(file: Path) -> int:
     """How many of this process are open on a file."""
     found = 0

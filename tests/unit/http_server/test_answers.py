@@ -10,7 +10,15 @@ import pytest
 
 from penstock.http_server import files
 from tests.serving import serving
-from tests.unit.http_server.stage import FILE, Client, Stage, connected, descriptors, eventually
+from tests.unit.http_server.stage import (
+    FILE,
+    Client,
+    Stage,
+    connected,
+    descriptors,
+    eventually,
+    open_descriptors,
+)
 
 
 def test_a_body_of_unknown_length_comes_in_chunks(client: Client) -> None:
@@ -160,12 +168,12 @@ def test_json_of_a_large_answer_comes_whole(client: Client) -> None:
 def test_answers_do_not_pile_up_before_who_reads_none(base: str, stage: Stage) -> None:
     """An application is asked for the next when the client has taken the last."""
     with connected(base) as client:
-        client.send(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n" * 50 + b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
+        client.send(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n" * 12 + b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n")
         with connected(base) as other:
             for _ in range(20):
                 assert other.ask("/a").status == 200
-        assert stage.called < 20 + 10
-        assert all(answer.body == FILE for answer in client.read(expected=50))
+        assert stage.called < 20 + 6
+        assert all(answer.body == FILE for answer in client.read(expected=12))
         assert client.read()[0].status == 200
 
 
@@ -244,3 +252,22 @@ def test_many_requests_sent_ahead_hold_up_nobody(base: str, stage: Stage) -> Non
         assert other.read()[0].body == b"direct y"
         assert len(greedy.read(expected=3001)) == 3001
     assert stage.asked.index(b"y") < 1000
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET /direct", b"\r\n", b"PUT /a HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc"]
+)
+def test_who_begins_and_leaves_at_once_is_noticed(stage: Stage, begun: bytes) -> None:
+    """The bytes and the break are there at the same moment, and the loop tells of both only once."""
+    with serving(stage.site, idle_s=3000) as base, connected(base) as blocker:
+        blocker.send(b"GET /direct/blocks HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert stage.waiting.wait(30)
+        before = open_descriptors()
+        with connected(base) as client:
+            client.send(begun)
+            client.reset()
+        stage.block.set()
+        assert blocker.read()[0].status == 200
+        with connected(base) as other:  # which comes in after it
+            assert other.ask("/a").status == 200
+        eventually(lambda: open_descriptors() <= before, "its connection is closed")
