@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import anyio.to_thread
 
@@ -98,12 +98,17 @@ class Publication:
             # In a thread: the playlist of a ten-hour film takes tens of milliseconds, and others want their segments.
             task = asyncio.create_task(anyio.to_thread.run_sync(_document, render, _manifest_type(name)))
             self._documents[asked] = task
+            task.add_done_callback(partial(self._rendered, asked))
         return await asyncio.shield(task)
 
     def rendered(self, track: str | None, name: str, max_height: int | None) -> Document | None:
         """As :meth:`manifest`, None where it has to be waited for."""
         task = self._documents.get((track, name, max_height))
         return task.result() if task is not None and task.done() else None
+
+    def _rendered(self, asked: tuple[str | None, str, int | None], task: asyncio.Task[Document]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            del self._documents[asked]  # and whoever asks next may have more luck
 
     def permitted(self, max_height: int | None) -> Timeline:
         """The timeline without the rungs above a height."""

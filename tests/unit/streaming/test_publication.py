@@ -5,6 +5,7 @@ import gzip
 
 import pytest
 
+from penstock.manifests import hls
 from penstock.streaming.publication import Publication, rung_height
 from penstock.video.timeline import TimelineState
 from tests.unit.manifests import timelines as make
@@ -41,6 +42,21 @@ def test_a_manifest_is_rendered_once_for_all_who_ask() -> None:
         assert all(document is documents[0] for document in documents)
         assert documents[0].compressed is not None
         assert gzip.decompress(documents[0].compressed) == documents[0].body
+
+    asyncio.run(scenario())
+
+
+def test_a_manifest_that_could_not_be_rendered_is_rendered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread could be started, say; who asks next is not told of it."""
+
+    async def scenario() -> None:
+        publication = Publication(make.timeline([make.video()]))
+        with monkeypatch.context() as patched:
+            patched.setattr(hls, "media", None)
+            with pytest.raises(TypeError):
+                await publication.manifest("240p", "index.m3u8", None)
+        assert publication.rendered("240p", "index.m3u8", None) is None
+        assert await publication.manifest("240p", "index.m3u8", None) is not None
 
     asyncio.run(scenario())
 
