@@ -69,6 +69,7 @@ def shaky(tmp_path: Path) -> Iterator[Shaky]:
     made.add("olga")
     with Shaky(made, folder) as shaky:
         yield shaky
+    made.close()
     catalog.close()
 
 

@@ -53,6 +53,7 @@ def on_bucket(s3_server: S3Server, line: Proxy, tmp_path: Path) -> Iterator[tupl
     made.add("olga")
     with Server(made, folder, part_size=PART, max_size=100 * MIB) as server:
         yield server, made
+    made.close()
     catalog.close()
 
 
