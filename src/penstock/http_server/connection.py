@@ -284,19 +284,19 @@ class Connection:
         }
 
     def _fail(self, request: Request, error: Exception) -> None:
-        _log.error("request_failed", exc_info=error, method=request.method)
         if not self.closed:
             self._refuse(PenstockError("Something went wrong here; the log says what."))
+        _log.error("request_failed", exc_info=error, method=request.method)
 
     def _refuse(self, error: PenstockError) -> None:
         """The last that this client hears."""
-        _log.info("request_refused", code=error.code, status=error.status)
         response = problems.response_for(error)
         head = self.head(error.status, lines(response.raw_headers), close=True)
         bare = self._answering is not None and self._answering[0].method == "HEAD"
         self._last = True
         self.write(head if bare else head + bytes(response.body))
         self._complete()
+        _log.info("request_refused", code=error.code, status=error.status)
 
     def _complete(self) -> None:
         """Nothing more is to be said than what waits to be sent."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.http_server import files
+from penstock.http_server import connection, files
 from tests.serving import serving
 from tests.unit.http_server.stage import (
     FILE,
@@ -209,6 +209,15 @@ def test_a_responder_that_fails_is_told_of(client: Client) -> None:
     """As an application is: what must not happen leaves no connection behind."""
     answer = client.ask("/direct/raises")
     assert (answer.status, answer.code) == (500, "internal_error")
+    assert client.closed() == b""
+
+
+def test_a_log_that_cannot_be_written_leaves_no_client_waiting(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no descriptor is left, drawing a trace may fail as well; the client is told first."""
+    monkeypatch.setattr(connection, "_log", None)
+    assert client.ask("/direct/raises").status == 500
     assert client.closed() == b""
 
 
