@@ -52,7 +52,10 @@ class KeySet:
 
     def find(self, key_id: bytes) -> SigningKey | None:
         """The key with this id, whether it signs already, still, or no longer."""
-        return next((key for key in self.keys if key.id == key_id), None)
+        for key in self.keys:  # two or three; this is asked with every segment
+            if key.id == key_id:
+                return key
+        return None
 
     def rotated(self, fresh: SigningKey, now: float) -> "KeySet":
         """With ``fresh`` added, and without the keys whose successor has signed for longer than any token lives."""

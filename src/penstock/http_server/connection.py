@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _ENOUGH = 256 << 10  # bytes that wait to be sent; whoever makes more of them waits
 _STALLED_S = 60.0  # how long a client may take nothing of what is sent to it; it is looked at so often, so up to twice that
 _LINGER_S = 5.0  # how long what a refused client still sends is thrown away, so that it can read why
-_ANSWERS_A_TURN = 32  # to one client that sent its requests ahead, before it is another's turn
 _PIECES_A_TURN = 4  # calls of the system for one client's file, before it is another's turn
 _ANY = 1 << 62
 _MORE: int = getattr(socket, "MSG_MORE", 0)  # Linux: the head leaves in one packet with what follows
@@ -52,7 +51,7 @@ class Connection:
     """Everything here runs on the loop of its server, and nothing in it blocks."""
 
     __slots__ = (
-        "_address", "_answer", "_answering", "_blocked", "_busy", "_drained", "_ended", "_file", "_given", "_hearing", "_last",
+        "_address", "_answer", "_answering", "_blocked", "_busy", "_drained", "_due", "_ended", "_file", "_given", "_hearing", "_last",
         "_number", "_out", "_produced", "_reading", "_server", "_socket", "_unsent", "_untaken", "closed", "deadline",
     )  # fmt: skip
 
@@ -69,6 +68,7 @@ class Connection:
         self._answering: tuple[Request, Body] | None = None
         self._answer: Answer | None = None  # a responder's, until it was told what became of it
         self._given = False  # the whole answer is known: when what follows is sent, it is done
+        self._due = False  # the answer is sent at the end of this turn of the loop
         self._busy = False  # a thread reads the answer's file, or its pieces
         # What is sent.
         self._out: deque[memoryview] = deque()
@@ -138,12 +138,14 @@ class Connection:
         if not count:
             self._end_of_input()
             return
-        hearing = self._hearing
-        hearing.feed(buffer[:count])
-        asked = bool(hearing.waiting)
+        self._hearing.feed(buffer[:count])
+        self._server.soon(self._heard)
+
+    def _heard(self) -> None:
+        asked = bool(self._hearing.waiting)
         self._advance()
-        # Where something was answered, sending it told whether the socket is broken.
-        if not (self.closed or (asked and self._answering is None)):
+        # Where something is answered, sending it tells whether the socket is broken.
+        if not (self.closed or (asked and (self._due or self._answering is None))):
             self._keep_watch()
 
     def _keep_watch(self) -> None:
@@ -186,21 +188,15 @@ class Connection:
     # Answering.
 
     def _advance(self) -> None:
-        """Has the next requests answered, if it is their turn."""
+        """Has the next request answered, if it is its turn."""
         hearing = self._hearing
-        for _ in range(_ANSWERS_A_TURN):
-            if self._answering is not None or self._last or self.closed:
-                break
+        if self._answering is None and not self._last and not self.closed:
             if hearing.waiting:
                 self._answering = hearing.waiting.popleft()
                 self.deadline = None
                 self._begin(*self._answering)
             elif hearing.refusal is not None:
                 self._refuse(hearing.refusal)
-            else:
-                break
-        else:
-            self._server.loop.call_soon(self._advance)
         self._listen()
 
     def _begin(self, request: Request, body: Body) -> None:
@@ -366,17 +362,25 @@ class Connection:
             return
         keep = request.keep_alive = request.keep_alive and body.complete and not self._server.closing
         head = self.head(answer.status, answer.head, close=not keep)
-        if isinstance(data, bytes):
-            self._produced = len(data)
-            self._write((head, data), 0)
-        elif isinstance(data, FilePart):
-            self._file = data
-            self._write((head,), _MORE)
+        if isinstance(data, (bytes, FilePart)):
+            self._due = True
+            self._server.soon(partial(self._send_off, head, data))
         else:
             self._busy = True
             self._server.spawn(self._stream(head, data), steady=True)
+
+    def _send_off(self, head: bytes, data: bytes | FilePart) -> None:
+        self._due = False
+        if self.closed:
             return
+        if isinstance(data, FilePart):
+            self._file = data
+            self._write((head,), _MORE)
+        else:
+            self._produced = len(data)
+            self._write((head, data), 0)
         self._complete()
+        self._advance()
 
     async def _stream(self, head: bytes, pieces: Generator[bytes, None, None]) -> None:
         whole = False

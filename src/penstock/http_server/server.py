@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from email.utils import formatdate
 from typing import Any
 
@@ -38,6 +38,7 @@ class Server:
         self.now = self.loop.time()  # as of the last tick: deadlines need no more, and asking costs
         self.date = b""
         self.closing = False
+        self._due: list[Callable[[], None]] = []
         self.buffer = memoryview(
             bytearray(_READ)
         )  # of whoever reads: what was read is used before the next one reads
@@ -94,6 +95,17 @@ class Server:
                 return responder
         return None
 
+    def soon(self, act: Callable[[], None]) -> None:
+        """Has it done with what other connections have to do, once all who may be read have been.
+
+        Requests that arrive together are answered together, and then their answers are sent together: whoever waits for them is
+        woken once instead of for each, and each kind of work finds its code and data in the processor's caches. Where one client asks
+        alone, it waits for nothing.
+        """
+        if not self._due:
+            self.loop.call_soon(self._act)
+        self._due.append(act)
+
     def spawn(self, work: Coroutine[Any, Any, None], *, steady: bool = False) -> None:
         """Has it run beside the others. ``steady``: it ends soon after its connection, and is not to be interrupted."""
         task = self.loop.create_task(work)
@@ -115,6 +127,14 @@ class Server:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
+
+    def _act(self) -> None:
+        due, self._due = self._due, []
+        for act in due:
+            try:
+                act()
+            except Exception as error:  # noqa: BLE001 - the others' clients wait as well
+                _log.error("connection_failed", exc_info=error)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

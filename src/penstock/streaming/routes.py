@@ -6,6 +6,7 @@ a file name: the parts are looked up in the timeline, and what is not there is n
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -35,17 +36,25 @@ def parse(raw_path: bytes) -> Target | None:
     """
     if len(raw_path) > _LONGEST_PATH or not raw_path.isascii():
         return None
-    text = raw_path.decode("ascii")
-    parts = text.removeprefix(PREFIX).split("/")
-    if not text.startswith(PREFIX) or len(parts) not in (4, 5):
+    folder, _, last = raw_path.rpartition(b"/")
+    above = _folder(folder)
+    if above is None:
         return None
-    if "%" in text:
-        parts = [unquote(part) for part in parts]
-    if len(parts) == 4:
-        return Target(parts[0], parts[1], parts[2], None, parts[3])
-    token, video_id, generation_id, track, name = parts
+    name = unquote(last.decode("ascii"))
+    if above[3] is None:
+        return Target(*above, name)
     segment = _SEGMENT.fullmatch(name)
-    return Target(token, video_id, generation_id, track, name, int(segment[1]) if segment else None)
+    return Target(*above, name, int(segment[1]) if segment else None)
+
+
+# A viewing asks for one thing after another in the same few places.
+@lru_cache(maxsize=4096)
+def _folder(path: bytes) -> tuple[str, str, str, str | None] | None:
+    text = path.decode("ascii")
+    parts = [unquote(part) for part in text.removeprefix(PREFIX).split("/")]
+    if not text.startswith(PREFIX) or len(parts) not in (3, 4):
+        return None
+    return parts[0], parts[1], parts[2], parts[3] if len(parts) == 4 else None
 
 
 @dataclass(frozen=True, slots=True)
