@@ -21,7 +21,7 @@ from penstock.http_server.messages import Responder
 # Each player keeps one to six of them open. At this many, newcomers wait in the socket's queue until somebody leaves.
 _CONNECTIONS = 16_384
 _ACCEPTED_AT_ONCE = 64
-_READ = 256 << 10  # bytes
+_READ = 512 << 10  # bytes: uploads come in pieces of this, and each costs a turn of the loop
 _TICK_S = 1.0
 
 _log = structlog.get_logger()

@@ -16,8 +16,8 @@ from penstock.upload.store_threads import StoreThreads
 from penstock.video.errors import InvalidRequest, PenstockError, UnsupportedMedia
 from penstock.web_api.bodies import BodyStalled
 
-_WORTH_A_CALL = 256 << 10  # bytes; twice that and a piece more is what an upload has in memory
-_WORTH_A_WRITE = 64 << 10  # bytes; the server hands on some 400 KiB at a time where the network gives them
+_WORTH_A_CALL = 1 << 20  # bytes; twice that and a piece more is what an upload has in memory
+_WORTH_A_WRITE = 64 << 10  # bytes; the server hands on half a mebibyte at a time where the network gives it
 
 
 class SizeWrong(InvalidRequest):

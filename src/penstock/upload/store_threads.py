@@ -7,7 +7,10 @@ event loop's few threads. It knows nothing of what is stored.
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
+from functools import partial
 from typing import TypeVar, TypeVarTuple, Unpack
 
 import anyio
@@ -28,11 +31,24 @@ class StoreThreads:
     def __init__(self) -> None:
         self._places = anyio.CapacityLimiter(_AT_ONCE)
         self._unbounded = anyio.CapacityLimiter(math.inf)
+        self._executor = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store")
 
     async def run(self, call: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         """What a blocking call gives."""
         async with self._places:
             return await run_sync(call, *args, limiter=self._unbounded)
+
+    async def start(self, call: Callable[[Unpack[Ts]], T], *args: *Ts) -> "asyncio.Future[T]":
+        """Begins a blocking call, once there is a place for it, and does not wait for its end."""
+        who = object()
+        try:
+            self._places.acquire_on_behalf_of_nowait(who)  # without a turn of the loop
+        except anyio.WouldBlock:
+            await self._places.acquire_on_behalf_of(who)
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._executor, partial(copy_context().run, call, *args))
+        running.add_done_callback(lambda _: self._places.release_on_behalf_of(who))
+        return running
 
     async def begin(self, call: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         """The same, for the first call of a request, with which nothing is lost yet.
@@ -68,16 +84,20 @@ class StoreThreads:
 
 
 class Behind:
-    """One blocking call at a time, in the order given, a step behind its caller. Made by :meth:`StoreThreads.behind`."""
+    """One blocking call at a time, in the order given, a step behind its caller. Made by :meth:`StoreThreads.behind`.
+
+    A call begins and ends with as few turns of the event loop as can be: in each of them the loop reads as much as a thread
+    writes meanwhile, and the thread would wait for it.
+    """
 
     def __init__(self, threads: StoreThreads) -> None:
         self._threads = threads
-        self._call: asyncio.Task[None] | None = None
+        self._call: asyncio.Future[None] | None = None
 
     async def run(self, call: Callable[[Unpack[Ts]], None], *args: *Ts) -> None:
         """Begins a call once the one before has ended."""
         await self.settle()
-        self._call = asyncio.create_task(self._threads.run(call, *args))
+        self._call = await self._threads.start(call, *args)
 
     async def settle(self) -> None:
         """Returns when none is under way, or raises what the last one raised."""
@@ -88,5 +108,5 @@ class Behind:
 
     async def ended(self) -> None:
         """Returns when none is under way, however it ended. Who waits can be cancelled, a call cannot."""
-        if self._call is not None:
+        if self._call is not None and not self._call.done():
             await asyncio.wait([self._call])

@@ -4,6 +4,7 @@ import os
 import tracemalloc
 from pathlib import Path
 
+from penstock.audit.audit import Audit
 from penstock.catalog import Catalog, CatalogConfig, accounts, garbage, schema, uploads, videos
 from penstock.catalog.records import Upload
 from penstock.catalog.retries import RetryPolicy
@@ -69,4 +70,5 @@ def test_thousands_of_abandoned_uploads_are_collected(tmp_path: Path) -> None:
         assert {uploads.get(tx, each.id).state for each in dead} == {UploadState.EXPIRED}
         assert {videos.get(tx, each.video_id).state for each in dead} == {VideoState.DELETED}
         assert uploads.get(tx, living.id).state is UploadState.OPEN
+    assert list(Audit(catalog, sources=sources, outputs=outputs, staging=staging, deep=True).run()) == []
     catalog.close()
