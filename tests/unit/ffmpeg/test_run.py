@@ -243,12 +243,13 @@ def test_a_machine_without_room_for_a_process_is_an_operators_matter(
 
 def test_runs_leave_no_descriptor_behind(shell: Tools) -> None:
     """Whether they end well or not."""
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the iterator of pathlib holds one itself
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - the iterator of pathlib holds one itself
     for _ in range(5):
         output(shell, "true")
         with pytest.raises(ToolFailed):
             run(shell, script("sleep 600", pipes=2), {FIRST_OUTPUT_PIPE: lambda _: None}, deadline=0.05)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    # There may be fewer: what earlier tests left to the collector of garbage.
+    assert set(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
 
 
 WORKER = """
