@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from penstock.http_server.body import Body
 from penstock.http_server.messages import Header, Request, lines
@@ -13,6 +14,25 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _BODILESS = frozenset({204, 304})
+
+
+def scope_of(request: Request, client: tuple[str, int], server: tuple[str, int]) -> Scope:
+    """What an application is told of a request; ``client`` and ``server`` are the addresses of both ends."""
+    path, _, query = request.target.partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": request.version,
+        "method": request.method,
+        "scheme": "http",
+        "path": unquote(path) if b"%" in path else path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": request.headers,
+        "client": client,
+        "server": server,
+    }
 
 
 class Wire(Protocol):

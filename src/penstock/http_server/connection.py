@@ -16,13 +16,12 @@ from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import structlog
 from anyio.to_thread import run_sync
 
 from penstock.http_server.body import Body
-from penstock.http_server.calls import Call, Scope
+from penstock.http_server.calls import Call, Scope, scope_of
 from penstock.http_server.files import FilePart
 from penstock.http_server.hearing import Hearing
 from penstock.http_server.messages import Answer, Request, Steps, lines
@@ -203,7 +202,8 @@ class Connection:
         try:
             responder = self._server.responder(request.target)
             if responder is None:
-                self._server.spawn(self._call(request, body, self._scope(request)))
+                scope = scope_of(request, self._address, self._socket.getsockname()[:2])
+                self._server.spawn(self._call(request, body, scope))
                 return
             steps = responder(request)
             awaited = next(steps)
@@ -261,23 +261,6 @@ class Connection:
         else:
             self._refuse(refusal or failure or PenstockError("The application gave no answer."))
         self._advance()
-
-    def _scope(self, request: Request) -> Scope:
-        path, _, query = request.target.partition(b"?")
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": request.version,
-            "method": request.method,
-            "scheme": "http",
-            "path": unquote(path) if b"%" in path else path.decode("latin-1"),
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": request.headers,
-            "client": self._address,
-            "server": self._socket.getsockname()[:2],
-        }
 
     def _fail(self, request: Request, error: Exception) -> None:
         if not self.closed:
