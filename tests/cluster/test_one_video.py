@@ -121,7 +121,11 @@ def test_a_file_that_is_no_video_fails_with_a_reason(platform: Platform, tmp_pat
 
 
 def test_the_log_alone_tells_its_story(platform: Platform, video: Video) -> None:
-    """From the first byte to the last commit, each fact under its own name and with the video's id."""
+    """From the first byte to the last one played, each fact under its own name and with the video's id."""
+    assert video.playback is not None
+    assert playback.frames(playback.hls_variants(video.playback.hls)["240p"]) == FRAMES
+    # A served segment's line waits for others a moment.
+    eventually(lambda: platform.log("segment_served", video_id=video.id), "what was served is told")
     told = [line["event"] for line in platform.log(video_id=video.id)]
     chapters = [
         "video_created", "video_upload_completed", "source_inspected", "plan_decided", "source_scanned", "chunk_encoded",
