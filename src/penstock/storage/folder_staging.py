@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from penstock.storage.durable import sync_file, sync_folder, translated, write_all
+from penstock.storage.durable import begin_sync, sync_file, sync_folder, translated, write_all
 from penstock.storage.local import LocalStore
 from penstock.storage.staging import Durable, Staged, StagingBusy, Transfer
 from penstock.storage.store import CHUNK, KeyMalformed, ObjectMissing, is_name
 
 _DATA = "data"
 _GATE = "gate.lock"  # held shared by whoever writes a part, alone by whoever seals the file
+_WORTH_BEGINNING = 8 << 20  # bytes, with which the disk begins while more of them come
 
 
 class FilePartWriter:
@@ -29,12 +30,14 @@ class FilePartWriter:
         self._descriptor = descriptor
         self._digest = hashlib.sha256()
         self._transfer = Transfer()
+        self._start = 0  # of the range
+        self._begun = 0  # bytes of it that the disk was told to begin with
         self.size = 0  # bytes written
 
     def seek(self, offset: int) -> None:
         """Where the range begins; before the first write."""
         with translated("stage"):
-            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            self._start = os.lseek(self._descriptor, offset, os.SEEK_SET)
 
     def write(self, data: bytes | bytearray) -> None:
         """Append ``data`` to the range."""
@@ -42,6 +45,9 @@ class FilePartWriter:
             write_all(self._descriptor, data)
             self._digest.update(data)
             self.size += len(data)
+            if self.size - self._begun >= _WORTH_BEGINNING:
+                begin_sync(self._descriptor, self._start + self._begun, self.size - self._begun)
+                self._begun = self.size
 
     def sync(self) -> Durable:
         """See the port: the file says by itself how far it goes, so the mark is empty."""

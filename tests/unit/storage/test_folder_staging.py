@@ -1,4 +1,5 @@
 import hashlib
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from penstock.storage import durable, folder_staging
 from penstock.storage.folder_staging import FolderStaging
 from penstock.storage.local import LocalStore
 from penstock.storage.staging import Staged, StagingBusy
@@ -66,6 +68,29 @@ def test_staged_bytes_are_not_objects(staging: FolderStaging, store: LocalStore)
     write(staging, 0, b"x")
     assert list(store.list("")) == []
     assert [left.name for left in staging.leftovers()] == ["u"]
+
+
+def test_the_disk_begins_while_bytes_still_come(
+    staging: FolderStaging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what was written, each byte once, where it lies in the file; and nothing is lost if the system will not."""
+    begun: list[tuple[int, int]] = []
+
+    def begin(descriptor: int, offset: int, size: int) -> None:
+        begun.append((offset, offset + size))
+        durable.begin_sync(descriptor, offset, size)
+        durable.begin_sync(-1, offset, size)  # an error is the sync's to tell
+
+    monkeypatch.setattr(folder_staging, "begin_sync", begin)
+    staging.create("u")
+    data = random.Random(1).randbytes(3 << 20)
+    with staging.writing(U, offset=1000) as part:
+        for _ in range(10):
+            part.write(data)
+        assert part.sync().sha256 == hashlib.sha256(data * 10).hexdigest()
+    assert begun[0][0] == 1000
+    assert [end for _, end in begun[:-1]] == [start for start, _ in begun[1:]]
+    assert 0 <= 1000 + 10 * len(data) - begun[-1][1] < folder_staging._WORTH_BEGINNING
 
 
 def test_one_writer_per_part(staging: FolderStaging) -> None:
