@@ -183,7 +183,7 @@ FACTS = st.dictionaries(
         st.none(),
         st.floats(allow_nan=False),
         st.text(max_size=8),
-        st.sampled_from(["/stream/secret/x", "Bearer abc", "pst_01x_abc", "PST_01x_abc", "?t=abc", "a:b@c", "s://u:p@h", "\n{"]),
+        st.sampled_from(["/stream/secret/x", "Bearer abc", "Bearer\u2003abc", "Bearer\tabc", "pst_01x_abc", "PST_01x_abc", "?t=abc", "a:b@c", "s://u:p@h", "\n{"]),
         st.dictionaries(st.sampled_from(["token", "sid"]), st.text(max_size=4), max_size=2),
     ),
     max_size=5,

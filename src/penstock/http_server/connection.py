@@ -113,7 +113,7 @@ class Connection:
             return
         self.closed = True
         self.deadline = None
-        self._read(on=False)
+        self._listen()
         self._block(on=False)
         self._socket.close()
         self._cut()
@@ -174,15 +174,16 @@ class Connection:
 
     def _listen(self) -> None:
         """Reads on, unless what came before waits for somebody."""
-        self._read(on=not (self.closed or self._ended or self._hearing.full))
+        on = not (self.closed or self._ended or self._hearing.full)
+        if on is not self._reading:
+            self._read(on=on)
 
     def _read(self, *, on: bool) -> None:
-        if on is not self._reading:
-            self._reading = on
-            if on:
-                self._server.loop.add_reader(self._number, self._readable)
-            else:
-                self._server.loop.remove_reader(self._number)
+        self._reading = on
+        if on:
+            self._server.loop.add_reader(self._number, self._readable)
+        else:
+            self._server.loop.remove_reader(self._number)
 
     # Answering.
 
@@ -347,7 +348,7 @@ class Connection:
         head = self.head(answer.status, answer.head, close=not keep)
         if isinstance(data, (bytes, FilePart)):
             self._due = True
-            self._server.soon(partial(self._send_off, head, data))
+            self._server.soon(lambda: self._send_off(head, data))
         else:
             self._busy = True
             self._server.spawn(self._stream(head, data), steady=True)
@@ -363,7 +364,9 @@ class Connection:
             self._produced = len(data)
             self._write((head, data), 0)
         self._complete()
-        self._advance()
+        hearing = self._hearing
+        if hearing.waiting or hearing.refusal is not None or not self._reading:
+            self._advance()
 
     async def _stream(self, head: bytes, pieces: Generator[bytes, None, None]) -> None:
         whole = False
@@ -430,9 +433,14 @@ class Connection:
 
     def _push(self) -> None:
         """Sends what waits, then the file, as far as the socket takes them; then it is the next one's turn."""
-        if not self._flush() or (self._file is not None and not self._send_file(self._file)):
+        if self._out and not self._flush():
             return
-        self._block(on=False)
+        if self._drained is not None:
+            self._wake()
+        if self._file is not None and not self._send_file(self._file):
+            return
+        if self._blocked:
+            self._block(on=False)
         self.deadline = None
         if self._given:
             self._finished()
@@ -452,8 +460,6 @@ class Connection:
                 if count < len(first):
                     self._out.appendleft(first[count:])
                 count = max(0, count - len(first))
-        if self._drained is not None:
-            self._wake()
         return True
 
     def _wake(self) -> None:
@@ -466,7 +472,7 @@ class Connection:
         for _ in range(_PIECES_A_TURN):
             if file.finished:
                 return True
-            if not file.ready():
+            if not file.ready(self._server.now):
                 self._block(on=False)
                 self.deadline, self._busy = None, True
                 self._server.spawn(self._load(file), steady=True)

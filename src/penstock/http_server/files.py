@@ -16,11 +16,13 @@ _PROBE = [bytearray(1)]
 class OpenFile:
     """A descriptor that is closed when nobody refers to it any more: answers share a file that is asked for often."""
 
-    __slots__ = ("descriptor",)
+    __slots__ = ("descriptor", "in_memory")
 
     def __init__(self, descriptor: int) -> None:
         """It belongs to this object from now on."""
         self.descriptor = descriptor
+        # Up to where the system said last that it has the bytes, and when: nobody asks twice for the same moment.
+        self.in_memory = (0, 0.0)
 
     def __del__(self) -> None:
         os.close(self.descriptor)
@@ -49,11 +51,18 @@ class FilePart:
         """Whether all of it was sent."""
         return self._position >= self._end
 
-    def ready(self) -> bool:
-        """Whether :meth:`send` would not wait for the disk; where it would, :meth:`load` is to be called in a thread."""
+    def ready(self, moment: float) -> bool:
+        """Whether :meth:`send` would not wait for the disk; where it would, :meth:`load` is to be called in a thread.
+
+        What the system said of the file within the same ``moment`` it is not asked again, whichever client is sent to.
+        """
         if self._position < self._in_memory:
             return True
         end = min(self._position + _PIECE, self._end)
+        known, as_of = self._file.in_memory
+        if as_of == moment and end <= known:
+            self._in_memory = end
+            return True
         if _NOWAIT is not None:
             try:
                 # Files are read from the front and ahead, so where the last byte is, those before nearly always are.
@@ -63,6 +72,7 @@ class FilePart:
             except OSError:
                 pass  # the file system knows no asking; what is wrong with the file itself, sending tells
         self._in_memory = end
+        self._file.in_memory = (end, moment)
         return True
 
     def load(self) -> None:

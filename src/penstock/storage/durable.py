@@ -22,7 +22,9 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FULL_FSYNC: int | None = getattr(
     fcntl, "F_FULLFSYNC", None
 )  # macOS: fsync alone leaves bytes in the drive's cache
-_BEGIN_WRITING = 2  # SYNC_FILE_RANGE_WRITE of Linux's <fcntl.h>: begins, and neither waits nor takes note of errors
+_BEGIN_WRITING = (
+    2  # SYNC_FILE_RANGE_WRITE of Linux's <fcntl.h>: begins, and neither waits nor takes note of errors
+)
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
 if _sync_file_range is not None:
     _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)

@@ -1,12 +1,14 @@
 """The files of the objects that were asked for last, kept open: opening and closing them costs more than sending a small one.
 
-The system keeps their bytes in its memory and sends them from there, so nothing is held twice. A file that was removed or
-replaced is seen to be. It knows files and digests, and nothing of requests or videos.
+The system keeps their bytes in its memory and sends them from there, so nothing is held twice. A file that was removed,
+replaced or shortened is seen to be within a second. It knows files and digests, and nothing of requests or videos.
 """
 
 import asyncio
 import os
 import resource
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +22,9 @@ from penstock.video.errors import StorageUnavailable
 _COMPARED = (
     128 << 10
 )  # bytes of an object that is compared with its digest when it is opened: half a microsecond for a kilobyte
+_BELIEVED_S = (
+    1.0  # how long the system is not asked again whether a file is still there and as long as it was
+)
 _TURN_S = 30.0  # a file is closed between once and twice this after it was asked for last
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux; elsewhere there is no asking without waiting
 
@@ -30,12 +35,13 @@ def most_open() -> int:
     return max(16, min(1024, soft // 8 if soft != resource.RLIM_INFINITY else 1024))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
-    """An object's file, and the lines of the headers that describe it whole."""
+    """An object's file, the lines of the headers that describe it whole, and until when the file need not be looked at."""
 
     file: OpenFile
     head: bytes
+    believed_until: float
 
 
 def opened(path: Path, item: Item) -> OpenFile:
@@ -62,9 +68,10 @@ class OpenFiles:
     one occupies the disk until it is.
     """
 
-    def __init__(self, most: int) -> None:
-        """At most so many, roughly."""
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """At most so many, roughly. ``clock`` gives seconds and never goes back."""
         self._most = most // 2
+        self._clock = clock
         self._recent: dict[str, Kept] = {}
         self._before: dict[str, Kept] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -78,8 +85,12 @@ class OpenFiles:
             if kept is None:
                 return None
             self._keep(item.key, kept)
+        now = self._clock()
+        if now < kept.believed_until:
+            return kept
         state = os.fstat(kept.file.descriptor)
         if state.st_size == item.size and state.st_nlink:
+            kept.believed_until = now + _BELIEVED_S
             return kept
         del self._recent[item.key]
         return None
@@ -89,7 +100,7 @@ class OpenFiles:
         file = opened(path, item)
         if self._differs(file, item):
             raise ObjectDamaged("What is stored is not what was published.")
-        kept = Kept(file, head)
+        kept = Kept(file, head, self._clock() + _BELIEVED_S)
         self._keep(item.key, kept)
         return kept
 

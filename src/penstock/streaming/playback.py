@@ -6,6 +6,7 @@ that is done here. It needs objects and keys and no database, so it serves while
 
 import time
 from collections.abc import Awaitable, Callable, Generator
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -37,6 +38,7 @@ _log = structlog.get_logger()
 _GROWING = b"public, max-age=1"
 _COMPLETE = b"public, max-age=60"
 
+_VIEWINGS_REMEMBERED = 4096  # whose loggers are kept, about a kilobyte each
 
 _Contents = Generator[Awaitable[Any], Any, Content]
 
@@ -58,6 +60,8 @@ class Playback:
         self._clock = clock
         self._common = Common.of(config.node)
         self._log = structlog.get_logger("frequent").bind(node=config.node)
+        # What is bound to a logger is put into the form of a line once, so a viewing's ids are.
+        self._story = lru_cache(maxsize=_VIEWINGS_REMEMBERED)(self._begun)
         self._timelines = Timelines(outputs, config)
         self._viewings = Viewings(config.sessions_remembered)
 
@@ -98,7 +102,7 @@ class Playback:
         viewing.target = target
         viewing.kind = _kind(target)
         viewing.grant = self._granted(exchange, target)
-        if is_manifest(target.name):
+        if viewing.kind == "manifest":
             return (yield from self._manifest(viewing, target, viewing.grant))
         return (yield from self._object(viewing, target, viewing.grant))
 
@@ -160,29 +164,33 @@ class Playback:
             if viewing.code is not None:
                 self._log.info("playback_refused", code=viewing.code, status=viewing.status)
             return
+        log = self._story(grant.session_id, target.video_id, target.generation_id)
         facts: dict[str, object] = {
-            "session_id": grant.session_id,
-            "video_id": target.video_id,
-            "generation_id": target.generation_id,
             "rung": target.track,
             "status": viewing.status,
             "bytes": sent,
             "duration_ms": round((time.perf_counter() - viewing.begun) * 1000, 2),
         }
-        said = cmcd.facts(exchange.query, exchange.headers)
-        if said:
+        if said := cmcd.facts(exchange.query, exchange.headers):
             facts["cmcd"] = said
-        if not whole:
-            self._log.info("playback_abandoned", name=target.name, **facts)
-        elif viewing.code is not None:
-            self._log.info("playback_refused", code=viewing.code, name=target.name, **facts)
-        elif viewing.kind == "manifest":
-            self._log.info("manifest_served", name=target.name, version=viewing.version, **facts)
-        elif viewing.kind == "file":
-            self._log.info("file_served", name=target.name, **facts)
-        else:
-            self._log.info("segment_served", segment=target.number, **facts)
+        if whole and viewing.code is None and viewing.kind in ("segment", "init"):
+            facts["segment"] = target.number
+            log.info("segment_served", **facts)
             self._watch(viewing, target, grant, said)
+            return
+        facts["name"] = target.name
+        if not whole:
+            log.info("playback_abandoned", **facts)
+        elif viewing.code is not None:
+            log.info("playback_refused", code=viewing.code, **facts)
+        elif viewing.kind == "manifest":
+            log.info("manifest_served", version=viewing.version, **facts)
+        else:
+            log.info("file_served", **facts)
+
+    def _begun(self, session_id: str, video_id: str, generation_id: str) -> Any:
+        """The logger of a viewing."""
+        return self._log.bind(session_id=session_id, video_id=video_id, generation_id=generation_id)
 
     def _watch(self, viewing: "_Viewing", target: Target, grant: PlaybackGrant, said: cmcd.Facts) -> None:
         """Tells a switch between rungs. Ranges do not count: they are for scrubbing through I-frames."""

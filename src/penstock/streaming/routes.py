@@ -40,7 +40,9 @@ def parse(raw_path: bytes) -> Target | None:
     above = _folder(folder)
     if above is None:
         return None
-    name = unquote(last.decode("ascii"))
+    name = last.decode("ascii")
+    if "%" in name:
+        name = unquote(name)
     if above[3] is None:
         return Target(*above, name)
     segment = _SEGMENT.fullmatch(name)

@@ -15,13 +15,13 @@ import msgspec
 import structlog
 from structlog.contextvars import get_contextvars
 
-from penstock.telemetry.redaction import gathered, is_suspect, names_secret
+from penstock.telemetry.redaction import gathered, has_mark, is_suspect, names_secret
 
 FIRST = ("time", "level", "event", "service", "node")  # on every line, and in this order
 _FIXED = frozenset({"time", "level", "event"})
 FREQUENT = "frequent"
 ENCODER = msgspec.json.Encoder(enc_hook=str)
-_MOST_LOGGERS = 64  # of which it is remembered what all their lines have
+_MOST_LOGGERS = 8192  # of which it is remembered what all their lines have, about half a kilobyte each
 _WAIT_S = 0.1  # how long a line waits for others at most
 _MOST_WAITING = (
     8192  # lines, a few megabytes: whoever writes one more waits for the file, as with every other line
@@ -121,9 +121,8 @@ class ShortWay:
 
     def __init__(self, constants: Mapping[str, str]) -> None:
         self._constants = constants
-        self._same: dict[
-            int, tuple[Mapping[str, Any], str]
-        ] = {}  # what the lines of a logger have in common, by its context
+        # What the lines of a logger have in common, by its context: that, its names, and their part of a line.
+        self._same: dict[int, tuple[Mapping[str, Any], tuple[str, ...], str]] = {}
 
     def line(self, context: Mapping[str, Any], event: str, facts: Mapping[str, Any]) -> str | None:
         """None where it has to be looked at more closely."""
@@ -132,41 +131,41 @@ class ShortWay:
             known = self._common(context)
             if known is None:
                 return None
-        if not _are_plain(tuple(facts)) or not context.keys().isdisjoint(facts) or get_contextvars():
+        if not _are_plain(tuple(facts), known[1]) or get_contextvars():
             return None
         try:
             said = ENCODER.encode(facts).decode()
         except (ValueError, TypeError, msgspec.MsgspecError):
             return None
-        # Within an object are names that nobody looked at, and what is escaped could be anything.
-        if is_suspect(said) or "{" in said[1:] or "\\" in said:
+        # Within an object are names that nobody looked at, and what is escaped could be anything: so the only white space is this.
+        if " " in said or "\\" in said or "{" in said[1:] or not said.isascii() or has_mark(said):
             return None
         rest = f",{said[1:]}" if facts else "}"
-        return f'{{"time":"{now()}","level":"info","event":"{event}",{known[1]}{rest}'
+        return f'{{"time":"{now()}","level":"info","event":"{event}",{known[2]}{rest}'
 
-    def _common(self, context: Mapping[str, Any]) -> tuple[Mapping[str, Any], str] | None:
+    def _common(self, context: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...], str] | None:
         texts: list[str] = []
         if not gathered(context, texts) or is_suspect("\0".join(texts)) or not _FIXED.isdisjoint(context):
             return None
         if len(self._same) >= _MOST_LOGGERS:
             self._same.clear()
-        made = context, ENCODER.encode({**self._constants, **context, **self._constants}).decode()[1:-1]
-        self._same[id(context)] = made
+        said = ENCODER.encode({**self._constants, **context, **self._constants}).decode()[1:-1]
+        made = self._same[id(context)] = context, tuple(context), said
         return made
 
 
 def now() -> str:
     """UTC, to the microsecond."""
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    return f"{_second(seconds)}.{rest // 1000:06}Z"
+    nanoseconds = str(time.time_ns())
+    return f"{_second(nanoseconds[:-9])}.{nanoseconds[-9:-3]}Z"
 
 
 @lru_cache(maxsize=2)
-def _second(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+def _second(seconds: str) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(int(seconds)))
 
 
 @lru_cache(maxsize=1024)
-def _are_plain(names: tuple[str, ...]) -> bool:
-    """Whether nothing of these names is secret, or has a place of its own on every line."""
-    return not names_secret(names) and not set(FIRST).intersection(names)
+def _are_plain(names: tuple[str, ...], taken: tuple[str, ...]) -> bool:
+    """Whether nothing of these names is secret, or has a place of its own on every line or on those of its logger."""
+    return not names_secret(names) and not {*FIRST, *taken}.intersection(names)

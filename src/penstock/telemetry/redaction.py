@@ -59,7 +59,12 @@ def gathered(facts: Mapping[str, Any], texts: list[str]) -> bool:
 
 def is_suspect(text: str) -> bool:
     """Whether a text has what every pattern of a secret has: most texts of a line are ids and names, and have not."""
-    return "/" in text or "=" in text or "pst_" in text.casefold() or text.split(None, 1) != [text]
+    return has_mark(text) or text.split(None, 1) != [text]
+
+
+def has_mark(text: str) -> bool:
+    """The same of a text without white space."""
+    return "/" in text or "=" in text or "pst_" in text.casefold()
 
 
 def _redact_value(name: str, value: Any) -> Any:

@@ -116,12 +116,12 @@ def test_what_the_disk_has_to_be_asked_for_is_read_in_a_thread(
     threads = set()
     load, ready, cold = files.FilePart.load, files.FilePart.ready, set(range(20))
 
-    def cold_at_first(part: files.FilePart) -> bool:
+    def cold_at_first(part: files.FilePart, moment: float) -> bool:
         piece = part._position // files._PIECE
         if part._position >= part._in_memory and piece in cold:
             cold.discard(piece)
             return False
-        return ready(part)
+        return ready(part, moment)
 
     def noted(part: files.FilePart) -> None:
         threads.add(threading.current_thread().name)
@@ -141,7 +141,35 @@ def test_the_system_says_what_it_has_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(FILE)
     part = files.FilePart(files.OpenFile(os.open(path, os.O_RDONLY)), 0, len(FILE))
-    assert part.ready()
+    assert part.ready(1.0)
+
+
+@pytest.mark.skipif(files._NOWAIT is None, reason="only Linux says what it has in memory")
+def test_the_system_is_asked_once_in_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for the same bytes, or fewer; not for more of them, and not later."""
+    path = tmp_path / "file"
+    path.write_bytes(FILE)
+    file = files.OpenFile(os.open(path, os.O_RDONLY))
+    asked: list[int] = []
+    preadv = os.preadv
+
+    def noted(descriptor: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+        asked.append(offset)
+        return preadv(descriptor, buffers, offset, flags)
+
+    monkeypatch.setattr(os, "preadv", noted)
+
+    def ready(start: int, end: int, moment: float) -> int:
+        """How often it was asked so far."""
+        assert files.FilePart(file, start, end).ready(moment)
+        return len(asked)
+
+    assert ready(0, 1000, 1.0) == 1
+    assert ready(0, 1000, 1.0) == 1
+    assert ready(500, 900, 1.0) == 1
+    assert ready(0, 1001, 1.0) == 2
+    assert ready(0, 1000, 2.0) == 3
+    assert asked == [999, 1000, 999]
 
 
 def test_a_file_that_became_shorter_cuts_the_answer(client: Client, stage: Stage) -> None:

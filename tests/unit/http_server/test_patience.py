@@ -188,7 +188,7 @@ def test_who_waits_for_the_disk_at_the_end_is_told_once(
         go_on.wait(PATIENCE)
         yield b"def"
 
-    monkeypatch.setattr(files.FilePart, "ready", lambda part: part._position < part._in_memory)
+    monkeypatch.setattr(files.FilePart, "ready", lambda part, _moment: part._position < part._in_memory)
     monkeypatch.setattr(files.FilePart, "load", slow)
     monkeypatch.setattr(stage, "_generated", pieces)
     with serving(stage.site, patience=0.05) as base:

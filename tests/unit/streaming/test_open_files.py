@@ -102,18 +102,23 @@ def test_what_nobody_asks_for_is_closed(
 
 @pytest.mark.parametrize("change", ["removed", "replaced", "shorter", "longer"])
 def test_a_file_that_is_not_what_it_was_is_opened_anew(stored: Callable[[str], Path], change: str) -> None:
-    """What an operator restores is sent; what is damaged is not."""
+    """What an operator restores is sent; what is damaged is not, a second later at the latest."""
+    now = 0.0
 
     async def scenario() -> None:
-        files = OpenFiles(8)
+        nonlocal now
+        files = OpenFiles(8, clock=lambda: now)
         path = stored("a")
-        files.open(path, item("a"), b"")
+        kept = files.open(path, item("a"), b"")
+        now = 1.0
+        assert files.find(item("a")) is kept
         if change in ("removed", "replaced"):
             path.unlink()
         if change == "replaced":
             path.write_bytes(body("a"))
         if change in ("shorter", "longer"):
             path.write_bytes(body("a") + b"?" if change == "longer" else b"?")
+        now = 2.0
         assert files.find(item("a")) is None
         if change == "replaced":
             files.open(path, item("a"), b"")
