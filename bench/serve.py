@@ -1,7 +1,7 @@
 """Serving players, beside nginx: the same files over the same connections, one worker each, in turns.
 
     python bench/serve.py             a trial: five seconds each, and 100 viewers for 20 s
-    python bench/serve.py --full      fifteen seconds each, five repeats, and 1 000 viewers for three minutes
+    python bench/serve.py --full      five seconds each, fifteen repeats, and 1 000 viewers for three minutes
 
 Penstock's streaming service checks the token in every path, looks the segment up in the timeline and writes a line of its log per
 request; nginx sends the files with `sendfile` and writes its access log. wrk asks, over the loopback. Then manifests of a film of two
@@ -132,7 +132,7 @@ def viewers(port: int, pid: int, paths: Path, count: int, seconds: int) -> Figur
 
 def measure(theatre: Theatre, ledger: Ledger, *, full: bool) -> None:
     """Every case that is not measured yet."""
-    seconds, repeats = (15, 5) if full else (5, 1)
+    seconds, repeats = (5, 15) if full else (5, 1)
     root = _NGINX.format(root=theatre.folder / "outputs")
     with nginx.running(theatre.folder, root) as theirs, streaming(theatre) as (ours, pid):
         ports = {OURS: ours, NGINX: theirs}
