@@ -46,7 +46,8 @@ class LocalStore:
         """``root`` is made (readable by its owner alone) if it is missing; files that a dead process left are removed."""
         with translated("open"):
             if not root.is_dir():
-                root.mkdir(mode=0o700, parents=True)
+                # Another process may start at the same moment, and have made it since.
+                root.mkdir(mode=0o700, parents=True, exist_ok=True)
                 sync_folder(root.parent)
             self.root = root.resolve(strict=True)
             self._temporary = self.hidden_folder(_TEMPORARY)

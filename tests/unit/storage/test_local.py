@@ -28,6 +28,32 @@ def test_the_root_is_made_for_its_owner_alone(root: Path) -> None:
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
 
 
+def test_processes_that_start_at_once_share_the_root_that_one_of_them_made(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look whether it is there and its making, another may have made it."""
+    is_dir = Path.is_dir
+
+    def overtaken(path: Path) -> bool:
+        if path == root and not is_dir(root):
+            monkeypatch.undo()
+            LocalStore(root).put("v/a", b"theirs")
+            return False
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", overtaken)
+    assert LocalStore(root).get("v/a") == b"theirs"
+
+
+def test_a_file_in_the_place_of_the_root_is_refused(root: Path) -> None:
+    """It is not taken for a store, and not touched."""
+    root.parent.mkdir()
+    root.write_bytes(b"a file")
+    with pytest.raises(StorageUnavailable):
+        LocalStore(root)
+    assert root.read_bytes() == b"a file"
+
+
 def test_links_below_the_root_are_neither_followed_nor_listed(root: Path, tmp_path: Path) -> None:
     """A link to a file or a folder elsewhere gives nothing away and takes nothing in."""
     store = LocalStore(root)
