@@ -46,7 +46,11 @@ class StoreThreads:
         except anyio.WouldBlock:
             await self._places.acquire_on_behalf_of(who)
         loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._executor, partial(copy_context().run, call, *args))
+        try:
+            running = loop.run_in_executor(self._executor, partial(copy_context().run, call, *args))
+        except BaseException:  # the system gives no thread
+            self._places.release_on_behalf_of(who)
+            raise
         running.add_done_callback(lambda _: self._places.release_on_behalf_of(who))
         return running
 

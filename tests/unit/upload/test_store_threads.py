@@ -136,3 +136,23 @@ def test_a_block_that_is_left_waits_for_its_call(fails: bool) -> None:
         let.clear()
         anyio.run(story)
         assert told.pop() == "written"
+
+
+def test_a_system_that_gives_no_thread_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it gives some again, calls go on, however often it refused."""
+    monkeypatch.setattr(store_threads, "_AT_ONCE", 1)
+
+    async def scenario() -> None:
+        threads = StoreThreads()
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(threading.Thread, "start", refused)
+            for _ in range(3):
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    await threads.start(int)
+        with anyio.fail_after(60):
+            assert await (await threads.start(int, "7")) == 7
+
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    anyio.run(scenario)
