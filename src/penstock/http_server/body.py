@@ -22,7 +22,7 @@ class Body:
         self._resume = resume
         self._waiter: asyncio.Future[None] | None = None
         self.complete = False  # all of it arrived
-        self.gone = False  # the client left; what arrived before can still be read
+        self.gone = False  # nothing more comes, or is wanted; what arrived before can still be read
 
     @property
     def full(self) -> bool:
@@ -49,6 +49,12 @@ class Body:
         """No more will come."""
         self.gone = True
         self._wake()
+
+    def drop(self) -> None:
+        """Nobody will read what waits, or what comes."""
+        self._pieces.clear()
+        self._size = 0
+        self.cut()
 
     async def take(self) -> bytes | None:
         """What waits, once there is something; empty at the end, None where the client left before."""

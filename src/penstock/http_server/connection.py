@@ -294,7 +294,7 @@ class Connection:
             self._part(unread=True)
             return
         request, body = answered
-        body.cut()
+        body.drop()
         hearing = self._hearing
         # Whether what was refused was the rest of this one.
         spoilt = hearing.refusal is not None and not body.complete

@@ -146,9 +146,10 @@ class Server:
     def _tick(self) -> None:
         """What has to happen now and then."""
         self._ticking = self.loop.call_later(_TICK_S, self._tick)  # whatever happens in this one
-        self.now = self.loop.time()
+        # What had passed at the last tick has passed: whatever came before this one was heard since, however long the machine stood still.
+        passed, self.now = self.now, self.loop.time()
         self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
-        for connection in [each for each in self._connections if each.deadline is not None and each.deadline < self.now]:  # fmt: skip
+        for connection in [each for each in self._connections if each.deadline is not None and each.deadline < passed]:  # fmt: skip
             connection.expire()
         if not self.closing:
             self._accept(on=len(self._connections) < _CONNECTIONS)

@@ -31,6 +31,22 @@ def test_silence_is_ended_without_a_word(impatient: str) -> None:
         assert client.closed() == b""
 
 
+@pytest.mark.parametrize("half", [b"", b"GET /a HTTP/1.1\r\n"])
+def test_who_spoke_while_the_server_did_not_listen_is_heard(
+    impatient: str, stage: Stage, half: bytes
+) -> None:
+    """The machine stood still, or one client held up all: whatever came meanwhile came in time."""
+    with connected(impatient) as client, connected(impatient) as blocker:
+        assert client.ask("/a").status == 200
+        client.send(half)
+        blocker.send(b"GET /direct/blocks HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert stage.waiting.wait(PATIENCE)
+        client.send(b"GET /a HTTP/1.1\r\nhost: x\r\n\r\n"[len(half) :])
+        threading.Event().wait(0.5)
+        stage.block.set()
+        assert client.read()[0].status == 200
+
+
 @pytest.mark.parametrize("drip", [b"", b"a: b\r\n"])
 def test_a_head_that_never_ends_is_told_so(impatient: str, drip: bytes) -> None:
     """Bytes that drip buy no time."""

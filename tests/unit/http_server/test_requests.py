@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.http_server import body
 from penstock.http_server.body import Body
 from tests.serving import serving
 from tests.unit.http_server.stage import PATIENCE, Client, Stage, connected, eventually
@@ -31,8 +32,8 @@ def test_an_application_hears_the_request_as_it_was_sent(client: Client) -> None
 
 def test_a_connection_is_used_again(client: Client) -> None:
     """Application and responder in turns, with bodies and without."""
-    for path, method, body in [("/a", "GET", b""), ("/direct/x", "GET", b""), ("/b", "POST", b"12"), ("/direct/y", "HEAD", b""), ("/empty", "GET", b""), ("/direct/part", "GET", b"")]:  # fmt: skip
-        answer = client.ask(path, method=method, body=body)
+    for path, method, content in [("/a", "GET", b""), ("/direct/x", "GET", b""), ("/b", "POST", b"12"), ("/direct/y", "HEAD", b""), ("/empty", "GET", b""), ("/direct/part", "GET", b"")]:  # fmt: skip
+        answer = client.ask(path, method=method, body=content)
         assert answer.status in (200, 204)
         assert "connection" not in answer.headers
 
@@ -217,6 +218,17 @@ def test_a_refusal_is_heard_by_who_sends_everything_first(client: Client) -> Non
     client.send(b"POST /refuses HTTP/1.1\r\nhost: x\r\ncontent-length: 20000000\r\n\r\n" + b"x" * 20_000_000)
     [answer] = client.read()
     assert (answer.status, answer.body, answer.headers["connection"]) == (413, b"too much", "close")
+
+
+def test_a_refusal_that_read_nothing_leaves_room_for_the_next_request(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the body had arrived and filled the buffer, and nobody took it: it must not stand before what follows."""
+    monkeypatch.setattr(body, "_FULL", 10)
+    for _ in range(3):
+        answer = client.ask("/refuses", method="POST", body=b"x" * 10)
+        assert (answer.status, "connection" in answer.headers) == (413, False)
+    assert client.ask("/a").status == 200
 
 
 def test_what_arrived_before_the_client_left_is_read(base: str, stage: Stage) -> None:
