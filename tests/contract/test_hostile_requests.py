@@ -521,10 +521,13 @@ def test_secrets_are_for_this_user_alone_and_in_no_log(scene: Scene) -> None:
     assert data.stat().st_mode & 0o777 == 0o700
     text = scene.platform.log_file.read_text()
     assert len(text) > 10_000
-    secrets = {
+    keys = {
         "the administrator's key": (data / "admin.key").read_text().strip(),
         "Olga's key": scene.olga["authorization"].removeprefix("Bearer "),
         "Stan's key": scene.stan["authorization"].removeprefix("Bearer "),
+    }
+    secrets = {
+        **{name: api_keys.parse(key).secret for name, key in keys.items()},
         "Olga's token": scene.segments[2],
         "Stan's token": scene.stans.split("/")[2],
     }
@@ -533,7 +536,6 @@ def test_secrets_are_for_this_user_alone_and_in_no_log(scene: Scene) -> None:
     assert len(secrets) > 5
     for name, secret in secrets.items():
         assert secret not in text, name
-        assert secret.rpartition("_")[2] not in text, name
     assert "signature=" not in text
     assert scene.ask("GET", "/status").status_code == 200
     assert str(data) not in scene.ask("GET", "/status").text
