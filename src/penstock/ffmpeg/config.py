@@ -54,5 +54,5 @@ class FfmpegConfig:
     stall_seconds: float = 120.0
     """Without any progress for so long a process is killed: a decoder in a loop, a file system that hangs."""
 
-    nice: int = 5
-    """Added niceness of background encodes and of sound, so that the web services stay quick. First chunks run at 0."""
+    nice: int = 15
+    """Added niceness of background encodes, scans and sound: they take what first chunks (at 0) and the web services leave over."""

@@ -125,7 +125,7 @@ def encode_audio(
         {commands.FIRST_OUTPUT_PIPE: writer.feed},
         cancel=cancel,
         on_progress=progress,
-        # Its first segment takes a tenth of a second at any niceness; the rest must not slow the first chunk down.
+        # The first chunk's encoder leaves enough over for the first segment; the rest must not slow it down.
         nice=tools.config.nice,
     )
     try:
