@@ -52,9 +52,12 @@ class Body:
 
     def drop(self) -> None:
         """Nobody will read what waits, or what comes."""
-        self._pieces.clear()
-        self._size = 0
-        self.cut()
+        self.gone = True
+        if self._pieces:
+            self._pieces.clear()
+            self._size = 0
+        if self._waiter is not None:
+            self._wake()
 
     async def take(self) -> bytes | None:
         """What waits, once there is something; empty at the end, None where the client left before."""

@@ -6,15 +6,9 @@ then the next one's turn comes; what a client sends ahead waits for its turn, an
 
 import asyncio
 import contextlib
-import fcntl
 import socket
-import sys
-import termios
-from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
-from http import HTTPStatus
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -22,9 +16,10 @@ from anyio.to_thread import run_sync
 
 from penstock.http_server.body import Body
 from penstock.http_server.calls import Call, Scope, scope_of
-from penstock.http_server.files import FilePart
+from penstock.http_server.files import FilePart, FileShorter
 from penstock.http_server.hearing import Hearing
-from penstock.http_server.messages import Answer, Request, Steps, lines
+from penstock.http_server.messages import Answer, Request, Steps, answer_head, lines
+from penstock.http_server.outgoing import Left, Outgoing
 from penstock.http_server.problems import HeadStalled
 from penstock.video.errors import PenstockError, TransientError
 from penstock.web_api import problems
@@ -32,16 +27,10 @@ from penstock.web_api import problems
 if TYPE_CHECKING:
     from penstock.http_server.server import Server
 
-_ENOUGH = 256 << 10  # bytes that wait to be sent; whoever makes more of them waits
 _STALLED_S = 60.0  # how long a client may take nothing of what is sent to it; it is looked at so often, so up to twice that
 _LINGER_S = 5.0  # how long what a refused client still sends is thrown away, so that it can read why
-_PIECES_A_TURN = 4  # calls of the system for one client's file, before it is another's turn
-_ANY = 1 << 62
 _MORE: int = getattr(socket, "MSG_MORE", 0)  # Linux: the head leaves in one packet with what follows
-_STATUS = {
-    **{number: b"HTTP/1.1 %d \r\n" % number for number in range(200, 600)},
-    **{each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus},
-}
+_SOME, _UNREAD = Left.SOME, Left.UNREAD
 
 _log = structlog.get_logger()
 
@@ -50,8 +39,8 @@ class Connection:
     """Everything here runs on the loop of its server, and nothing in it blocks."""
 
     __slots__ = (
-        "_address", "_answer", "_answering", "_blocked", "_busy", "_drained", "_due", "_ended", "_file", "_given", "_hearing", "_last",
-        "_number", "_out", "_produced", "_reading", "_server", "_socket", "_unsent", "_untaken", "closed", "deadline",
+        "_address", "_answer", "_answering", "_blocked", "_busy", "_due", "_ended", "_given", "_hearing", "_last", "_number",
+        "_outgoing", "_produced", "_reading", "_server", "_socket", "_untaken", "closed", "deadline",
     )  # fmt: skip
 
     def __init__(self, server: "Server", client: socket.socket, address: tuple[str, int]) -> None:
@@ -70,13 +59,10 @@ class Connection:
         self._due = False  # the answer is sent at the end of this turn of the loop
         self._busy = False  # a thread reads the answer's file, or its pieces
         # What is sent.
-        self._out: deque[memoryview] = deque()
-        self._unsent = 0  # bytes of that
+        self._outgoing = Outgoing(client)
         self._produced = 0  # bytes of a responder's body that were put there
-        self._file: FilePart | None = None  # follows them
         self._blocked = False  # the socket takes nothing now
-        self._untaken = _ANY  # bytes that the client had not taken at the last deadline
-        self._drained: asyncio.Future[None] | None = None
+        self._untaken: int | None = None  # bytes that the client had not taken at the last deadline
         # How it ends.
         self._last = False  # with the answer that is being sent, or was
         self.closed = False
@@ -88,7 +74,7 @@ class Connection:
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost with it."""
-        return self._answering is None and not self._hearing.waiting and not self._out
+        return self._answering is None and not self._hearing.waiting and not self._outgoing.unsent
 
     def finish(self) -> None:
         """The server ends: what is being answered is the last."""
@@ -101,11 +87,15 @@ class Connection:
         if self._answering is None and hearing.unfinished and not hearing.deaf:
             hearing.refuse(HeadStalled("The head of the request did not become whole in time."))
             self._advance()
-        elif self._blocked and (untaken := _untaken(self._number)) < self._untaken:
-            self._untaken = untaken  # a slow client, for whom the system has a lot in store
+        elif self._blocked and self._takes():  # a slow client, for whom the system has a lot in store
             self.deadline = self._server.now + _STALLED_S
         else:
             self.close()
+
+    def _takes(self) -> bool:
+        """Whether the client has taken something since it was asked last."""
+        before, self._untaken = self._untaken, self._outgoing.untaken()
+        return before is None or self._untaken < before
 
     def close(self) -> None:
         """Ends it at once; whoever still answers hears that nobody listens."""
@@ -117,8 +107,7 @@ class Connection:
         self._block(on=False)
         self._socket.close()
         self._cut()
-        self._out.clear()
-        self._wake()
+        self._outgoing.clear()
         if not self._busy:
             self._tell(whole=False)
         self._server.forget(self)
@@ -318,19 +307,17 @@ class Connection:
 
     def head(self, status: int, headers: bytes, *, close: bool) -> bytes:
         """See :class:`penstock.http_server.calls.Wire`."""
-        end = b"connection: close\r\n\r\n" if close else b"\r\n"
-        return b"".join((_STATUS[status], headers, self._server.date, end))
+        return answer_head(status, headers, self._server.date, close=close)
 
     def write(self, data: bytes) -> None:
         """See :class:`penstock.http_server.calls.Wire`."""
         if not self.closed:
-            self._write((data,), 0)
+            self._push((data,))
 
     async def drained(self) -> None:
         """See :class:`penstock.http_server.calls.Wire`."""
-        if self._unsent > _ENOUGH and not self.closed:
-            self._drained = self._server.loop.create_future()
-            await self._drained
+        if not self.closed:
+            await self._outgoing.drained()
 
     def streaming(self) -> None:
         """See :class:`penstock.http_server.calls.Wire`."""
@@ -345,7 +332,7 @@ class Connection:
             self._tell(whole=False)
             return
         keep = request.keep_alive = request.keep_alive and body.complete and not self._server.closing
-        head = self.head(answer.status, answer.head, close=not keep)
+        head = answer_head(answer.status, answer.head, self._server.date, close=not keep)
         if isinstance(data, (bytes, FilePart)):
             self._due = True
             self._server.soon(lambda: self._send_off(head, data))
@@ -357,13 +344,13 @@ class Connection:
         self._due = False
         if self.closed:
             return
+        self._given = True
         if isinstance(data, FilePart):
-            self._file = data
-            self._write((head,), _MORE)
+            self._outgoing.file = data
+            self._push((head,), _MORE)
         else:
             self._produced = len(data)
-            self._write((head, data), 0)
-        self._complete()
+            self._push((head, data))
         hearing = self._hearing
         if hearing.waiting or hearing.refusal is not None or not self._reading:
             self._advance()
@@ -405,101 +392,44 @@ class Connection:
             self.close()  # the only way to say that this is not all
             self._tell(whole=False)  # where it was closed before, this had to wait for the thread
 
-    def _write(self, parts: tuple[bytes, ...], flags: int) -> None:
-        """Sends, or keeps what the socket does not take."""
-        count, size = 0, sum(map(len, parts))
-        if not self._out:
-            try:
-                count = self._socket.sendmsg(parts, (), flags)
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError:
-                self._unsent += size
-                self.close()
-                return
-            if count == size:
-                return
-        self._unsent += size - count
-        for part in parts:
-            if count < len(part):
-                self._out.append(memoryview(part)[count:])
-            count = max(0, count - len(part))
-        self._block(on=True)
-
     def _writable(self) -> None:
-        self.deadline, self._untaken = self._server.now + _STALLED_S, _ANY
+        self.deadline, self._untaken = self._server.now + _STALLED_S, None
         self._push()
         self._advance()
 
-    def _push(self) -> None:
-        """Sends what waits, then the file, as far as the socket takes them; then it is the next one's turn."""
-        if self._out and not self._flush():
+    def _push(self, parts: tuple[bytes, ...] = (), flags: int = 0) -> None:
+        """Sends what waits, and these bytes, as far as the socket takes them; then it is the next one's turn."""
+        outgoing = self._outgoing
+        try:
+            left = outgoing.push(self._server.now, parts, flags)
+        except OSError as error:
+            if isinstance(error, FileShorter):
+                _log.error("file_shorter")
+            self.close()
             return
-        if self._drained is not None:
-            self._wake()
-        if self._file is not None and not self._send_file(self._file):
+        if left is _SOME:
+            self._block(on=True)
             return
         if self._blocked:
             self._block(on=False)
         self.deadline = None
+        if left is _UNREAD:
+            assert outgoing.file is not None
+            self._busy = True
+            self._server.spawn(self._load(outgoing.file), steady=True)
+            return
         if self._given:
             self._finished()
 
-    def _flush(self) -> bool:
-        while self._out:
-            try:
-                count = self._socket.sendmsg(list(islice(self._out, 16)))
-            except (BlockingIOError, InterruptedError):
-                return False
-            except OSError:
-                self.close()
-                return False
-            self._unsent -= count
-            while count:
-                first = self._out.popleft()
-                if count < len(first):
-                    self._out.appendleft(first[count:])
-                count = max(0, count - len(first))
-        return True
-
-    def _wake(self) -> None:
-        """Who waits for this, finds little unsent, or nobody listening."""
-        waiting, self._drained = self._drained, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-
-    def _send_file(self, file: FilePart) -> bool:
-        for _ in range(_PIECES_A_TURN):
-            if file.finished:
-                return True
-            if not file.ready(self._server.now):
-                self._block(on=False)
-                self.deadline, self._busy = None, True
-                self._server.spawn(self._load(file), steady=True)
-                return False
-            try:
-                if not file.send(self._number):
-                    _log.error("file_shorter")
-                    self.close()
-                    return False
-            except (BlockingIOError, InterruptedError):
-                break
-            except OSError:
-                self.close()
-                return False
-        if not file.finished:
-            self._block(on=True)
-        return file.finished
-
     def _tell(self, *, whole: bool) -> None:
         """Lets a responder know what became of its answer, once."""
-        answer, self._answer, self._file = self._answer, None, None
+        answer, self._answer, self._outgoing.file = self._answer, None, None
         if answer is None:
             return
         if isinstance(answer.body, FilePart):
             count = answer.body.sent
         else:
-            count = max(0, self._produced - self._unsent)
+            count = max(0, self._produced - self._outgoing.unsent)
         try:
             answer.sent(count, whole)
         except Exception as error:  # noqa: BLE001 - the answer was given; whoever keeps account of it has an error of its own
@@ -511,15 +441,7 @@ class Connection:
             return
         self._blocked = on
         if on:
-            self.deadline, self._untaken = self._server.now + _STALLED_S, _ANY
+            self.deadline, self._untaken = self._server.now + _STALLED_S, None
             self._server.loop.add_writer(self._number, self._writable)
         else:
             self._server.loop.remove_writer(self._number)
-
-
-def _untaken(number: int) -> int:
-    """Bytes that a socket holds for its client, where the system tells."""
-    try:
-        return int.from_bytes(fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return _ANY

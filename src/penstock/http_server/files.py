@@ -28,6 +28,10 @@ class OpenFile:
         os.close(self.descriptor)
 
 
+class FileShorter(OSError):
+    """It ends before what was announced does."""
+
+
 class FilePart:
     """Bytes of an open file on their way to one client."""
 
@@ -45,11 +49,6 @@ class FilePart:
     def sent(self) -> int:
         """Bytes."""
         return self._position - self._start
-
-    @property
-    def finished(self) -> bool:
-        """Whether all of it was sent."""
-        return self._position >= self._end
 
     def ready(self, moment: float) -> bool:
         """Whether :meth:`send` would not wait for the disk; where it would, :meth:`load` is to be called in a thread.
@@ -84,10 +83,14 @@ class FilePart:
         self._in_memory = end
 
     def send(self, to: int) -> bool:
-        """After :meth:`ready` said so: sends what the socket ``to`` takes. False where the file has become shorter.
+        """After :meth:`ready` said so: sends what the socket ``to`` takes. Whether that was the last of it.
 
-        Raises BlockingIOError where the socket takes nothing now, and OSError where it or the file is broken.
+        Raises BlockingIOError where the socket takes nothing now, ``FileShorter``, and OSError where it or the file is broken.
         """
         count = os.sendfile(to, self._descriptor, self._position, self._in_memory - self._position)
         self._position += count
-        return count > 0
+        if self._position >= self._end:
+            return True
+        if not count:
+            raise FileShorter("the file has become shorter")
+        return False

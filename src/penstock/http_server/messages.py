@@ -6,11 +6,17 @@ that an answer that is at hand costs neither a task nor a turn of the loop.
 
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from penstock.http_server.files import FilePart
 
 Header = tuple[bytes, bytes]
+
+_STATUS = {
+    **{number: b"HTTP/1.1 %d \r\n" % number for number in range(200, 600)},
+    **{each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus},
+}
 
 
 @dataclass(slots=True)
@@ -58,3 +64,9 @@ def lines(headers: Iterable[Header]) -> bytes:
     if not text.count(b"\n") == text.count(b"\r") == len(each):
         raise ValueError("a header has a line break in it")
     return text
+
+
+def answer_head(status: int, headers: bytes, date: bytes, *, close: bool) -> bytes:
+    """The head of an answer. ``headers`` and ``date`` are what :func:`lines` makes; ``close``: the connection ends with it."""
+    end = b"connection: close\r\n\r\n" if close else b"\r\n"
+    return b"".join((_STATUS[status], headers, date, end))
