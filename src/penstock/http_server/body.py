@@ -13,7 +13,7 @@ _ENOUGH = 64 << 10  # bytes of one read that are handed on as they are; smaller 
 class Body:
     """Bytes in the order in which they came. It belongs to one event loop and has one reader."""
 
-    __slots__ = ("_pieces", "_resume", "_size", "_waiter", "complete", "full", "gone")
+    __slots__ = ("_pieces", "_resume", "_size", "_waiter", "complete", "gone")
 
     def __init__(self, resume: Callable[[], None]) -> None:
         """``resume`` is called when bytes were taken."""
@@ -21,9 +21,13 @@ class Body:
         self._size = 0
         self._resume = resume
         self._waiter: asyncio.Future[None] | None = None
-        self.full = False  # so much waits that no more should be read
         self.complete = False  # all of it arrived
         self.gone = False  # nothing more comes, or is wanted; what arrived before can still be read
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that no more should be read."""
+        return self._size >= _FULL
 
     @property
     def empty(self) -> bool:
@@ -34,7 +38,6 @@ class Body:
         """More of it."""
         self._pieces.append(data)
         self._size += len(data)
-        self.full = self._size >= _FULL
         self._wake()
 
     def finish(self) -> None:
@@ -49,13 +52,9 @@ class Body:
 
     def drop(self) -> None:
         """Nobody will read what waits, or what comes."""
-        self.gone = True
-        if self._pieces:
-            self._pieces.clear()
-            self._size = 0
-            self.full = False
-        if self._waiter is not None:
-            self._wake()
+        self._pieces.clear()
+        self._size = 0
+        self.cut()
 
     async def take(self) -> bytes | None:
         """What waits, once there is something; empty at the end, None where the client left before."""
@@ -73,7 +72,6 @@ class Body:
             data = b"".join(self._pieces)
             self._pieces.clear()
         self._size -= len(data)
-        self.full = self._size >= _FULL
         self._resume()
         return data
 

@@ -24,7 +24,7 @@ class Hearing:
     """One connection's. After a refusal nothing can be understood any more, because where the next request begins is not known."""
 
     __slots__ = (
-        "_accepted", "_body", "_head", "_headers", "_parser", "_resume", "_unheard", "_url", "deaf", "refusal", "waiting"
+        "_body", "_head", "_headers", "_parser", "_resume", "_unheard", "_url", "deaf", "refusal", "waiting"
     )  # fmt: skip
 
     def __init__(self, resume: Callable[[], None]) -> None:
@@ -38,8 +38,6 @@ class Hearing:
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[Header] = []
-        # Version and headers that nothing was objected to: most clients say the same each time.
-        self._accepted: tuple[str, list[Header]] | None = None
         self._head = 0  # bytes of an unfinished head, 0 between requests
         self._unheard = 0  # bytes of which nothing came but a part of a head, of what trails a body or of a chunk's extensions
         self._body: Body | None = None  # of the request whose head came last
@@ -109,12 +107,10 @@ class Hearing:
         if self.refusal is not None:
             return
         target, version = _origin_form(self._url), self._parser.get_http_version()
-        said = version, self._headers
-        error = _objection(version, self._headers) if said != self._accepted else None
+        error = _objection(version, self._headers)
         if target is None or error is not None:
             self.refuse(error or RequestMalformed("The request's target is not an address on this server."))
             return
-        self._accepted = said
         # Of 1.0 only what all its clients understand: the end of the connection is the end of the answer.
         keep_alive = version == "1.1" and self._parser.should_keep_alive()
         method = self._parser.get_method().decode("ascii")
