@@ -15,7 +15,7 @@ from penstock.catalog import Catalog, uploads, videos
 from penstock.catalog.records import Upload, UploadPart
 from penstock.catalog.words import Transport, UploadState
 from penstock.faults import Point
-from penstock.storage.staging import Durable, Staging
+from penstock.storage.staging import Durable, Staging, StagingBusy
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
 from penstock.upload.admission import Admission
@@ -108,6 +108,28 @@ class Completing:
             return size, digest
 
         return self._end(upload, check, who)
+
+    def missing(self, upload: Upload) -> PenstockError:
+        """Why the bytes of a session are staged no more: another request makes them a source, has done so, or they are gone.
+
+        Between the source and its record nobody can tell whether who completes it lives: repeating ``complete`` settles it.
+        """
+        adopted = self._is_adopted(upload)
+        try:
+            with self._catalog.read() as tx:  # after looking: who is through by now has said so here
+                uploads.require_open(tx, uploads.get(tx, upload.id))
+        except PenstockError as error:
+            return error
+        if adopted:
+            return StagingBusy("All of it is there and is being completed; come back shortly.", retry_after=1)
+        return ended()
+
+    def _is_adopted(self, upload: Upload) -> bool:
+        try:
+            self._sources.head(upload.source_key)
+        except ObjectMissing:
+            return False
+        return True
 
     def _present(self, upload: Upload) -> list[UploadPart] | None:
         """The parts that are there; None where a bucket's are one object already, which was made after they were checked."""

@@ -18,20 +18,21 @@ from penstock.catalog import Catalog, clock, uploads, videos
 from penstock.catalog.records import Upload, UploadPart
 from penstock.catalog.words import Transport, UploadState
 from penstock.faults import Point
-from penstock.storage.staging import PartWriter, Staged, Staging
+from penstock.storage.staging import PartWriter, Staged, Staging, StagingBusy
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
 from penstock.upload.admission import Admission
 from penstock.upload.completing import Completing
 from penstock.upload.config import UploadConfig
 from penstock.upload.direct import LEAST_PART, DirectParts
-from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of, ended, part_map, staged
+from penstock.upload.outcomes import NewUpload, Outcome, StoreAnswer, account_of, part_map, staged
 from penstock.upload.parts import Part, PartMap
 from penstock.upload.receiving import check_digest, check_size
 from penstock.video import identity, keys
 from penstock.video.errors import (
     Conflict,
     Forbidden,
+    Gone,
     NotFound,
     PenstockError,
     PermanentError,
@@ -146,7 +147,7 @@ class Sessions:
             recorded = uploads.parts(tx, upload.id)
         if self._direct is None or upload.transport is not Transport.DIRECT:
             return part_map(upload), recorded
-        present = self._direct.present(upload)
+        present = self._in_bucket(self._direct, upload)
         with self._catalog.write() as tx:  # the bucket does not tell us of signs of life: asking is one
             uploads.keep_alive(tx, upload.id, life_ms=self._life_ms(upload.transport))
         return part_map(upload), present
@@ -156,8 +157,14 @@ class Sessions:
         if upload.state is UploadState.COMPLETED or upload.transport is Transport.TUS:
             return upload.received
         if self._direct is not None and upload.transport is Transport.DIRECT:
-            open_ = upload.state is UploadState.OPEN
-            return sum(part.size for part in self._direct.present(upload)) if open_ else 0
+            if upload.state is not UploadState.OPEN:
+                return 0
+            try:
+                return sum(part.size for part in self._in_bucket(self._direct, upload))
+            except Gone:
+                return 0
+            except Conflict:  # it was completed since we read its record
+                return upload.size or 0
         with self._catalog.read() as tx:
             return sum(part.size for part in uploads.parts(tx, upload.id))
 
@@ -332,6 +339,22 @@ class Sessions:
         )
         return Outcome(video, upload)
 
+    def _in_bucket(self, direct: DirectParts, upload: Upload) -> list[UploadPart]:
+        """What a bucket received itself: all of it where the parts are an object already that no record acknowledges.
+
+        Whoever completed it died, or is about to: nothing is missing, and completing again settles it.
+        """
+        try:
+            return direct.present(upload)
+        except Gone:
+            why = self.completing.missing(upload)
+            if not isinstance(why, StagingBusy):
+                raise why from None
+        return [
+            UploadPart(upload.id, part.number, part.size, None, sha256=None, received_at=upload.updated_at)
+            for part in part_map(upload).all()
+        ]
+
     @contextmanager
     def _writing(self, upload: Upload, offset: int, *, whole: bool) -> Iterator[PartWriter]:
         try:
@@ -341,7 +364,7 @@ class Sessions:
             ):
                 yield writer
         except ObjectMissing:
-            raise ended() from None
+            raise self.completing.missing(upload) from None
 
     def _divide(self, size: int) -> PartMap:
         least = LEAST_PART if self._direct is not None else 0

@@ -188,13 +188,17 @@ def test_the_service_itself_takes_no_part(client: TestClient, instance: Instance
 def test_a_crash_before_the_record_is_settled(
     client: TestClient, instance: Instance, bucket: S3Store
 ) -> None:
-    """The parts became the object and nobody wrote it down: completing again finds it."""
+    """The parts became the object and nobody wrote it down: nothing is missing, and completing again finds it."""
     session = initiate(client)
     for part in session["parts"]:
         send(part)
     upload = instance.upload(session["upload_id"])
     with instance.staging.sealed(staged(upload, LIMITS)) as sealed:
         sealed.adopt()
+    assert client.get(f"/api/uploads/{upload.id}").json()["received"] == len(DATA)
+    found = client.post("/api/uploads/parts", json={"upload_id": upload.id}).json()
+    assert [part["size"] for part in found["received"]] == [part["size"] for part in session["parts"]]
+    assert found["missing"] == []
     assert complete(client, session).status_code == 200
     assert list(instance.objects().values()) == [DATA]
 

@@ -2,20 +2,33 @@
 
 import base64
 import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from penstock import faults
 from penstock.catalog import schema, uploads
 from penstock.catalog.words import UploadState
+from penstock.faults import Point
 from penstock.upload.tus.resumable import Resumable
+from penstock.video.errors import StorageUnavailable
 from penstock.video.lifecycle import VideoState
 from tests.contract.upload.conftest import MIB, Instance, content, refused, sha256
 
 RESUMABLE = {"tus-resumable": "1.0.0"}
 BYTES = {**RESUMABLE, "content-type": "application/offset+octet-stream"}
+
+
+@pytest.fixture
+def disarmed() -> Iterator[None]:
+    """Fault points are passed by again after the test."""
+    yield
+    faults.disarm()
 
 
 def metadata(**values: str) -> str:
@@ -425,4 +438,64 @@ def test_an_upload_that_another_completes_meanwhile(
     monkeypatch.setattr(Resumable, when, interrupted)
     assert stands(client, url) == 10
     refused(send(client, url, 5, b"67890"), 409, "upload_offset_mismatch")
+    instance.assert_uploaded(upload.video_id, b"1234567890")
+
+
+def test_an_upload_that_another_is_just_completing(
+    instance: Instance, client: TestClient, monkeypatch: pytest.MonkeyPatch, disarmed: None
+) -> None:
+    """Its bytes are a source that no record acknowledges yet: who asks then waits for the answer, and is not told that it is gone."""
+    other = instance.start()
+    url = opened(client, 10)
+    assert send(client, url, 0, b"12345").status_code == 204
+    upload = instance.upload(url.rpartition("/")[2])
+    with instance.catalog.write() as tx:
+        uploads.take(tx, upload.id, "dead", life_ms=60_000)
+    adopted, go_on, asked = threading.Event(), threading.Event(), 0
+    step = Resumable._alone
+
+    def hold(point: Point) -> None:
+        if point is Point.UPLOAD_ADOPTED:
+            adopted.set()
+            go_on.wait(60)
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            ending.append(pool.submit(send, other, url, 5, b"67890"))
+        elif asked == 2:  # the other's own
+            return step(*arguments)
+        assert adopted.wait(60)
+        try:
+            return step(*arguments)
+        finally:
+            go_on.set()
+
+    faults.arm(hold)
+    monkeypatch.setattr(Resumable, "_alone", interrupted)
+    ending: list[Future[httpx.Response]] = []
+    with ThreadPoolExecutor(1) as pool:
+        assert stands(client, url) == 10
+        assert ending[0].result().status_code == 204
+    instance.assert_uploaded(upload.video_id, b"1234567890")
+
+
+def test_an_upload_whose_completion_died(instance: Instance, disarmed: None) -> None:
+    """Between the source and its record, and with it one that had begun to write: asking where it stands completes it."""
+    client = instance.start(let_go_s=0.1)
+    url = opened(client, 10)
+    upload = instance.upload(url.rpartition("/")[2])
+
+    def die(point: Point) -> None:
+        if point is Point.UPLOAD_ADOPTED:
+            raise StorageUnavailable("as if it were killed")
+
+    faults.arm(die)
+    refused(send(client, url, 0, b"1234567890"), 503, "storage_unavailable")
+    faults.disarm()
+    with instance.catalog.write() as tx:
+        uploads.take(tx, upload.id, "dead", life_ms=60_000)
+    assert send(client, url, 5, b"67890").json()["code"] in {"upload_busy", "upload_offset_mismatch"}
+    assert stands(client, url) == 10
     instance.assert_uploaded(upload.video_id, b"1234567890")

@@ -18,6 +18,7 @@ from penstock.upload.outcomes import staged
 from tests.contract.upload.conftest import MIB, SMALL, Instance, content
 from tests.contract.upload.test_tus import (
     RESUMABLE,
+    disarmed,
     opened,
     send,
     stands,
@@ -26,7 +27,9 @@ from tests.contract.upload.test_tus import (
     test_a_digest_that_is_wrong_ends_the_upload,
     test_an_upload_becomes_a_video,
     test_an_upload_that_another_completes_meanwhile,
+    test_an_upload_that_another_is_just_completing,
     test_an_upload_that_is_silent_expires,
+    test_an_upload_whose_completion_died,
     test_completing_what_completes_itself,
     test_ending_an_upload,
     test_lies_and_mistakes_about_bytes,
@@ -38,12 +41,15 @@ from tests.contract.upload.test_tus import (
 from tests.servers.s3 import S3Server
 
 __all__ = [
+    "disarmed",
     "test_a_checksum_is_of_all_of_a_request_or_of_none",
     "test_a_creation_that_is_repeated",
     "test_a_digest_that_is_wrong_ends_the_upload",
     "test_an_upload_becomes_a_video",
     "test_an_upload_that_another_completes_meanwhile",
+    "test_an_upload_that_another_is_just_completing",
     "test_an_upload_that_is_silent_expires",
+    "test_an_upload_whose_completion_died",
     "test_completing_what_completes_itself",
     "test_ending_an_upload",
     "test_lies_and_mistakes_about_bytes",

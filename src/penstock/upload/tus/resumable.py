@@ -17,7 +17,7 @@ from penstock.faults import Point
 from penstock.storage.staging import Durable, PartWriter, Staging, StagingBusy
 from penstock.storage.store import ObjectMissing
 from penstock.upload.config import UploadConfig
-from penstock.upload.outcomes import Outcome, ended, staged
+from penstock.upload.outcomes import Outcome, staged
 from penstock.upload.receiving import DigestWrong
 from penstock.upload.sessions import Sessions
 from penstock.upload.tus import protocol
@@ -163,9 +163,7 @@ class Resumable:
         try:
             return right.enter_context(self._staging.writing(known, offset=upload.received, alone=True))
         except ObjectMissing:
-            with self._catalog.read() as tx:  # another request may have completed it just now
-                uploads.require_open(tx, uploads.get(tx, upload.id))
-            raise ended() from None
+            raise self._sessions.completing.missing(upload) from None
 
     @property
     def _life_ms(self) -> int:

@@ -329,8 +329,8 @@ async def _standing(service: Service, upload: Upload) -> Arrived:
             await service.resumable_transfers.free(upload)
         except PenstockError:
             upload = await run_sync(service.sessions.known, upload.id)
-            if upload.state is not UploadState.COMPLETED:  # by whoever wrote it
-                raise
+            if upload.state is not UploadState.COMPLETED and upload.received != upload.size:
+                raise  # otherwise whoever wrote it has, or was to, complete it
         else:
             upload = await run_sync(service.sessions.known, upload.id)
     return await service.resumable_transfers.settled(upload)
