@@ -30,6 +30,11 @@ def segment(number: int) -> str:
     return f"{number}{SEGMENT_SUFFIX}"
 
 
+def is_manifest(name: str) -> bool:
+    """Whether a name is that of a manifest, of whatever kind."""
+    return name == MPD or name.endswith(PLAYLIST_SUFFIX)
+
+
 def captions_playlist(item: Artefact) -> str:
     """The name of the HLS playlist that wraps one captions file."""
     return item.name.removesuffix(".vtt") + PLAYLIST_SUFFIX

@@ -26,9 +26,9 @@ _LONGEST_TEXT = 64  # characters, the specification's limit for the session id
 def facts(query: bytes, headers: Mapping[bytes, bytes]) -> Facts:
     """The known members of a request's query and headers; a query argument wins, as players send one or the other."""
     found: Facts = {}
-    for name in _HEADERS:
-        if name in headers:
-            found.update(parse(headers[name].decode("latin-1")))
+    if not headers.keys().isdisjoint(_HEADERS):
+        for name in _HEADERS:
+            found.update(parse(headers.get(name, b"").decode("latin-1")))
     if b"CMCD" in query and len(query) <= 3 * _LONGEST:  # percent-encoded
         for text in _arguments(query).get("CMCD", ()):
             found.update(parse(text))

@@ -15,7 +15,6 @@ from penstock.access import playback as tokens
 from penstock.access.keyring import Keyring
 from penstock.access.playback import PlaybackGrant
 from penstock.http_server.messages import Answer, Request, Steps
-from penstock.manifests import names
 from penstock.storage.disk_cache import DiskCache
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.streaming import cmcd, metrics, routes
@@ -24,7 +23,7 @@ from penstock.streaming.config import StreamingConfig
 from penstock.streaming.delivery import Delivery, document_content
 from penstock.streaming.exchange import Common, Content, Exchange
 from penstock.streaming.problems import NotPublished, ObjectDamaged, RangeNotSatisfiable
-from penstock.streaming.publication import Item, Publication, is_manifest, rung_height
+from penstock.streaming.publication import Item, Publication, rung_height
 from penstock.streaming.routes import Target
 from penstock.streaming.timelines import Timelines
 from penstock.streaming.viewings import Viewings
@@ -100,7 +99,7 @@ class Playback:
                 "There is nothing at this address; the OpenAPI document lists what there is."
             )
         viewing.target = target
-        viewing.kind = _kind(target)
+        viewing.kind = target.kind
         viewing.grant = self._granted(exchange, target)
         if viewing.kind == "manifest":
             return (yield from self._manifest(viewing, target, viewing.grant))
@@ -169,7 +168,7 @@ class Playback:
             "rung": target.track,
             "status": viewing.status,
             "bytes": sent,
-            "duration_ms": round((time.perf_counter() - viewing.begun) * 1000, 2),
+            "duration_ms": int((time.perf_counter() - viewing.begun) * 100_000) / 100,
         }
         if said := cmcd.facts(exchange.query, exchange.headers):
             facts["cmcd"] = said
@@ -258,14 +257,6 @@ class _Viewing:
         self._record(self, count, whole=whole)
 
 
-def _kind(target: Target) -> str:
-    if is_manifest(target.name):
-        return "manifest"
-    if target.track is None:
-        return "file"
-    return "init" if target.name == names.INIT_SEGMENT else "segment"
-
-
 def _cache(outputs: ObjectStore, config: StreamingConfig) -> SegmentCache | None:
     """None for a store whose objects are files of this machine already."""
     if config.cache_folder is None or outputs.local_path("any") is not None:
@@ -279,7 +270,7 @@ def _find(publication: Publication, target: Target) -> Item | None:
     track = publication.track(target.track)
     if track is None:
         return None
-    if target.name == names.INIT_SEGMENT:
+    if target.kind == "init":
         return publication.init(track)
     return None if target.number is None else publication.segment(track, target.number)
 

@@ -18,7 +18,6 @@ from penstock.video.timeline import Artefact, Timeline, TimelineState, Track, Tr
 
 _SMALLEST_GZIP = 1024  # bytes; below it a packet is saved at best
 _ITEMS_REMEMBERED = 1024  # of one version, about 400 bytes each: what many players fetch at the same moment
-_SETTLED = frozenset({TimelineState.FROZEN, TimelineState.DELETED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,10 @@ class Publication:
         self._views: dict[int | None, Timeline] = {None: timeline}
         self._documents: dict[tuple[str | None, str, int | None], asyncio.Task[Document]] = {}
         self._segments: dict[tuple[str, int], Item] = {}
-
-    @property
-    def settled(self) -> bool:
-        """Whether no later version can add anything; one that takes everything away may still come."""
-        return self.timeline.state in _SETTLED
+        self.failed = timeline.state is TimelineState.FAILED
+        self.deleted = timeline.state is TimelineState.DELETED
+        # No later version can add anything; one that takes everything away may still come.
+        self.settled = self.deleted or timeline.state is TimelineState.FROZEN
 
     @property
     def weight(self) -> int:
@@ -132,11 +130,6 @@ class Publication:
             return lambda: dash.mpd(self.permitted(max_height))
         captions = next((i for i in self.timeline.captions if names.captions_playlist(i) == name), None)
         return None if captions is None else lambda: hls.captions(self.timeline, captions)
-
-
-def is_manifest(name: str) -> bool:
-    """Whether a name is that of a manifest, of whatever kind."""
-    return name == names.MPD or name.endswith(names.PLAYLIST_SUFFIX)
 
 
 def rung_height(track: Track) -> int | None:

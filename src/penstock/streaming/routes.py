@@ -26,6 +26,7 @@ class Target(NamedTuple):
     generation_id: str
     track: str | None
     name: str
+    kind: str  # ``manifest``, ``segment``, ``init``, ``file``
     number: int | None = None  # of the media segment; None where it is something else
 
 
@@ -40,16 +41,10 @@ def parse(raw_path: bytes) -> Target | None:
     above = _folder(folder)
     if above is None:
         return None
-    name = last.decode("ascii")
-    if "%" in name:
-        name = unquote(name)
-    if above[3] is None:
-        return Target(*above, name)
-    segment = _SEGMENT.fullmatch(name)
-    return Target(*above, name, int(segment[1]) if segment else None)
+    return Target(*above, *_last(last, above[3] is not None))
 
 
-# A viewing asks for one thing after another in the same few places.
+# A viewing asks for one thing after another in the same few places, and all viewings for things of the same names.
 @lru_cache(maxsize=4096)
 def _folder(path: bytes) -> tuple[str, str, str, str | None] | None:
     text = path.decode("ascii")
@@ -57,6 +52,19 @@ def _folder(path: bytes) -> tuple[str, str, str, str | None] | None:
     if not text.startswith(PREFIX) or len(parts) not in (3, 4):
         return None
     return parts[0], parts[1], parts[2], parts[3] if len(parts) == 4 else None
+
+
+@lru_cache(maxsize=4096)
+def _last(part: bytes, of_track: bool) -> tuple[str, str, int | None]:  # noqa: FBT001 - a key of the cache
+    name = unquote(part.decode("ascii"))
+    if names.is_manifest(name):
+        return name, "manifest", None
+    if not of_track:
+        return name, "file", None
+    if name == names.INIT_SEGMENT:
+        return name, "init", None
+    segment = _SEGMENT.fullmatch(name)
+    return name, "segment", int(segment[1]) if segment else None
 
 
 @dataclass(frozen=True, slots=True)

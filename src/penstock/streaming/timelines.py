@@ -20,7 +20,7 @@ from penstock.streaming.problems import VideoDeleted, VideoFailed, VideoNotReady
 from penstock.streaming.publication import Publication
 from penstock.video import keys
 from penstock.video.errors import PenstockError
-from penstock.video.timeline import Timeline, TimelineMalformed, TimelineState, decode
+from penstock.video.timeline import Timeline, TimelineMalformed, decode
 
 _log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class Timelines:
     def _age(self, known: _Known | None, unsettled_age: float) -> float:
         """How old what is known may be."""
         publication = known.publication if known else None
-        if publication is None or publication.timeline.state is TimelineState.FAILED:
+        if publication is None or publication.failed:
             return self._config.growing_recheck  # it may be published, or be retried, at any moment
         return self._config.settled_recheck if publication.settled else unsettled_age
 
@@ -162,10 +162,8 @@ class Timelines:
 def _watchable(publication: Publication | None) -> Publication:
     if publication is None:
         raise VideoNotReady
-    match publication.timeline.state:
-        case TimelineState.DELETED:
-            raise VideoDeleted("The video was deleted.")
-        case TimelineState.FAILED:
-            raise VideoFailed("The video could not be processed; its status tells why.")
-        case _:
-            return publication
+    if publication.deleted:
+        raise VideoDeleted("The video was deleted.")
+    if publication.failed:
+        raise VideoFailed("The video could not be processed; its status tells why.")
+    return publication

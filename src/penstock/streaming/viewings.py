@@ -8,10 +8,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
-class Fetched(NamedTuple):
+@dataclass(slots=True)
+class Fetched:
     """One video segment that a viewing fetched; ``at`` is in seconds of a clock that never goes back."""
 
     rung: str
@@ -44,8 +44,13 @@ class Viewings:
 
     def fetched(self, viewing: tuple[str, str], rung: str, height: int, number: int) -> Switch | None:
         """Notes a segment. ``viewing`` is the token's session and the player's own, where it tells one."""
-        before, after = self._last.pop(viewing, None), Fetched(rung, height, number, self._clock())
-        self._last[viewing] = after
+        now, before = self._clock(), self._last.get(viewing)
+        if before is not None and before.rung == rung:
+            before.number, before.at = number, now
+            self._last.move_to_end(viewing)
+            return None
+        after = self._last[viewing] = Fetched(rung, height, number, now)
+        self._last.move_to_end(viewing)
         if len(self._last) > self._remembered:
             self._last.popitem(last=False)
-        return Switch(before, after) if before is not None and before.rung != rung else None
+        return None if before is None else Switch(before, after)

@@ -13,10 +13,10 @@ from penstock.streaming.routes import Target
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        (b"/stream/t/v/g/master.m3u8", Target("t", "v", "g", None, "master.m3u8")),
-        (b"/stream/t/v/g/720p/12.m4s", Target("t", "v", "g", "720p", "12.m4s", 12)),
-        (b"/stream/t/v/g/720p%2Finit.mp4", Target("t", "v", "g", None, "720p/init.mp4")),
-        (b"/stream/t/v/g/%2e%2e/init.mp4", Target("t", "v", "g", "..", "init.mp4")),
+        (b"/stream/t/v/g/master.m3u8", Target("t", "v", "g", None, "master.m3u8", "manifest")),
+        (b"/stream/t/v/g/720p/12.m4s", Target("t", "v", "g", "720p", "12.m4s", "segment", 12)),
+        (b"/stream/t/v/g/720p%2Finit.mp4", Target("t", "v", "g", None, "720p/init.mp4", "file")),
+        (b"/stream/t/v/g/%2e%2e/init.mp4", Target("t", "v", "g", "..", "init.mp4", "init")),
         (b"/stream/t/v/g", None),
         (b"/stream/t/v/g/a/b/c", None),
         (b"/streams/t/v/g/a", None),
