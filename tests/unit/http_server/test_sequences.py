@@ -115,13 +115,13 @@ def act(client: Client, steps: list[object], end: str) -> None:
 def test_any_sequence(stage: Stage, base: str, clients: list[tuple[list[object], str]]) -> None:
     """Of one client after the other, where the next one's descriptor may be the last one's number."""
     before = open_descriptors()
-    asked_before, told_before = len(stage.asked), len(stage.sent) - stage.disconnected
     for steps, end in clients:
         with connected(base) as client:
             act(client, steps, end)
     eventually(lambda: open_descriptors() <= before, "every connection and file is closed")
+    # Of all examples together: a client that was gone before it was let in may be heard while the next one speaks.
     eventually(
-        lambda: len(stage.sent) - stage.disconnected - told_before == len(stage.asked) - asked_before,
+        lambda: len(stage.sent) - stage.disconnected == len(stage.asked),
         "each answer of a responder is accounted for, once",
     )
-    assert descriptors(stage.file) == 0
+    eventually(lambda: descriptors(stage.file) == 0, "no file is kept open")
