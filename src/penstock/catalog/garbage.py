@@ -17,11 +17,16 @@ from penstock.video.identity import new_id
 def add(
     tx: Connection, store: str, prefix: str, *, reason: str, video_id: str | None = None, delay_ms: int = 0
 ) -> None:
-    """Lists ``prefix`` (or a whole key) of ``store`` (``sources``, ``outputs``, ``staging``). Repeating it changes nothing."""
+    """Lists ``prefix`` (or a whole key) of ``store`` (``sources``, ``outputs``, ``staging``).
+
+    Repeating it makes another entry of it, due when the first was: whoever is serving that one may have spared what may go
+    only now, and must not strike this one off.
+    """
+    entry_id = new_id()
     tx.execute(
         insert(tx, schema.garbage)
         .values(
-            id=new_id(),
+            id=entry_id,
             store=store,
             prefix=prefix,
             reason=reason,
@@ -29,7 +34,7 @@ def add(
             not_before=now_ms() + delay_ms,
             created_at=now_ms(),
         )
-        .on_conflict_do_nothing()
+        .on_conflict_do_update(index_elements=["store", "prefix"], set_={"id": entry_id})
     )
 
 

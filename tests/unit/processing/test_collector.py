@@ -155,6 +155,33 @@ def test_a_cancelled_generation_goes_when_no_token_is_left(workshop: Workshop, c
     invariants.check_collected(workshop)
 
 
+def test_what_a_generation_referred_to_goes_with_it(workshop: Workshop) -> None:
+    """Also of an attempt that was looked at in the same round, when it was still referred to."""
+    video_id = workshop.upload(Script("clip", frames=700, header_frames=700).to_bytes())
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise RuntimeError
+
+    room = workshop.room(ScriptedMedia())
+    for kind in (TaskKind.INSPECT, TaskKind.SCAN):
+        room.do(next(task for task in workshop.tasks(video_id) if task.kind is kind))
+    (audio,) = (task for task in workshop.tasks(video_id) if task.kind is TaskKind.AUDIO)
+    workshop.room(ScriptedMedia(step=step), slot=1).do(audio)
+    first = workshop.video(video_id).current_generation_id
+    assert first is not None
+    with workshop.catalog.write() as tx:
+        generations.replan(tx, first, who="test", why="new tools")
+    room.work()
+    later(workshop, hours=26)
+    collect(room)
+    invariants.check_collected(workshop)
+    invariants.check_ready(workshop, video_id)
+
+
 def test_an_abandoned_upload_leaves_nothing(workshop: Workshop, room: Room) -> None:
     """Silent for too long, it is expired by the reaper, and its staged bytes and its source go."""
     store = LocalStore(workshop.folder / "sources")
