@@ -11,7 +11,6 @@ import ctypes
 import fcntl
 import os
 import resource
-import select
 import sys
 
 REFUSED = 125  # exit status for "the command was never started", as ``env`` and ``timeout`` use it
@@ -22,18 +21,14 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000  # linux/sched.h
 
 
 def pack(pipes: list[int], **options: int) -> str:
-    """The first argument of the program: its inherited pipes, and the options that ``run.py`` gives, all of them.
-
-    ``nice``, ``cpu_seconds``, ``memory_bytes``; ``no_network``; ``parent``, our process id; ``guarded``, for a command that builds its
-    own sandbox: standard input is then a pipe whose other end is ours alone.
-    """
+    """The first argument of the program: its inherited pipes, and ``nice``, ``cpu_seconds``, ``memory_bytes``, ``no_network``, ``parent``."""
     return ",".join(
         [f"{name}={value:d}" for name, value in options.items()] + [f"pipe={pipe}" for pipe in pipes]
     )
 
 
 def main(arguments: list[str]) -> None:
-    """Limit, isolate, tie to the parent, and become the command, or stay as its guard."""
+    """Limit, isolate, tie to the parent, and become the command."""
     packed = [item.split("=") for item in arguments[0].split(",")]
     options = {name: int(value) for name, value in packed}
     _arrange_pipes([int(value) for name, value in packed if name == "pipe"])
@@ -43,7 +38,7 @@ def main(arguments: list[str]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         if options["no_network"]:
             _leave_network(libc)
-        _die_with_parent(libc, _stay_behind() if options["guarded"] else options["parent"])
+        _die_with_parent(libc, options["parent"])
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     os.execv(arguments[1], arguments[1:])  # noqa: S606 - the command is written by commands.py, no shell reads it
 
@@ -97,33 +92,6 @@ def _tell(path: str, value: int) -> None:
         pass
     finally:
         os.close(descriptor)
-
-
-def _stay_behind() -> int:
-    """Divides in two: returns this process's id in the one that will be the command; this one waits, and takes everything along.
-
-    A process that is the first of its namespace hears no signal but SIGKILL from outside. bubblewrap's is such a one, and until its
-    sandbox is built it waits for another without a wish to die with it: whoever killed both would leave it there for ever.
-    """
-    guard, child = os.getpid(), os.fork()
-    if child == 0:
-        nothing = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-        return guard
-    ended = os.pidfd_open(child)
-    os.dup2(ended, 1)
-    os.closerange(2, resource.getrlimit(resource.RLIMIT_NOFILE)[0])  # the command's pipes are the command's
-    poll = select.poll()
-    poll.register(0, select.POLLIN)
-    poll.register(1, select.POLLIN)
-    if (
-        1,
-        select.POLLIN,
-    ) not in poll.poll():  # nothing is ever written to ours, so who holds its other end is gone
-        os.killpg(0, _SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os._exit(status if status >= 0 else 128 - status)  # as bubblewrap tells a signal
 
 
 def _leave_network(libc: ctypes.CDLL) -> None:

@@ -195,7 +195,7 @@ class _Running:
         self._selector.close()
         for reader in self._own_readers:
             os.close(reader)
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+        for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
 
@@ -241,7 +241,6 @@ def _enlarge(pipe: int) -> None:
 
 def _start(tools: Tools, command: Command, pipes: list[int], nice: int) -> subprocess.Popen[bytes]:
     config = tools.config
-    guarded = tools.isolation is Isolation.BUBBLEWRAP
     options = launch.pack(
         pipes,
         nice=nice,
@@ -249,14 +248,13 @@ def _start(tools: Tools, command: Command, pipes: list[int], nice: int) -> subpr
         memory_bytes=config.memory_bytes,
         no_network=tools.isolation is Isolation.NAMESPACE,
         parent=os.getpid(),
-        guarded=guarded,
     )
     program = tools.ffmpeg if command.program == "ffmpeg" else tools.ffprobe
     isolated = sandbox.wrap(tools.isolation, tools.bubblewrap, program, command.arguments, command.reads)
     try:
         return subprocess.Popen(  # noqa: S603 - written by commands.py from validated values; no shell
             [sys.executable, "-I", "-S", _LAUNCHER, options, *isolated],
-            stdin=subprocess.PIPE if guarded else subprocess.DEVNULL,  # closed by our end, whichever it is
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
