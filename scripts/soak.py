@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROUND = 5  # seeds of processing in one run of pytest, whose start costs some seconds
 ROUND_OF_FILES = 4  # damaged files for each seed: one takes a second or two
 NODES = 16  # of a simulated cluster
+_HANGS = 3600  # seconds after which one test, of hundreds of sequences here, is taken for stuck
 LOSSES = (0.0, 0.1)  # shares of packets that a network loses
 
 
@@ -112,13 +113,16 @@ def main() -> int:
 
 def _seeded(test: str, name: str, first: int, count: int) -> list[str]:
     """A test from these seeds; the commands that repeat what failed."""
-    failed = []
-    if _pytest(test, _seeds(name, first, count)):
-        # Which of them it was: each alone, with its output.
-        failed = [
-            seed for seed in range(first, first + count) if _pytest(test, _seeds(name, seed, 1), shown=True)
-        ]
-    return [f"{name}_FIRST_SEED={seed} {name}_SEEDS=1 {sys.executable} -m pytest {test}" for seed in failed]
+    if not _pytest(test, _seeds(name, first, count)):
+        return []
+    # Which of them it was: each alone, with its output.
+    failed = [
+        (seed, 1) for seed in range(first, first + count) if _pytest(test, _seeds(name, seed, 1), shown=True)
+    ]
+    return [
+        f"{name}_FIRST_SEED={seed} {name}_SEEDS={seeds} {sys.executable} -m pytest {test}"
+        for seed, seeds in failed or [(first, count)]
+    ]
 
 
 def _seeds(name: str, first: int, count: int) -> dict[str, str]:
@@ -126,9 +130,9 @@ def _seeds(name: str, first: int, count: int) -> dict[str, str]:
 
 
 def _pytest(test: str, settings: Mapping[str, str], *, shown: bool = False) -> bool:
-    """Whether it failed. ``shown``: what it says, while it runs for minutes."""
+    """Whether it failed. ``shown``: what it says goes to the terminal as it comes."""
     environment = {**os.environ, **settings}
-    command = [sys.executable, "-m", "pytest", test, "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", test, "-q", "-p", "no:cacheprovider", f"--timeout={_HANGS}"]
     output = None if shown else subprocess.DEVNULL
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False)
     return done.returncode != 0

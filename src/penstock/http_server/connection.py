@@ -107,6 +107,8 @@ class Connection:
         self._block(on=False)
         self._socket.close()
         self._cut()
+        for _, body in self._hearing.waiting:
+            body.drop()
         self._outgoing.clear()
         if not self._busy:
             self._tell(whole=False)
@@ -241,6 +243,7 @@ class Connection:
                 _log.error("request_failed", exc_info=error, method=request.method)
             failure = PenstockError("Something went wrong here; the log says what.")
         if self.closed:
+            body.drop()
             return
         refusal = self._hearing.refusal
         if call.complete:

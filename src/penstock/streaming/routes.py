@@ -16,6 +16,8 @@ PREFIX = "/stream/"
 
 _SEGMENT = re.compile(r"([1-9][0-9]{0,8})" + re.escape(names.SEGMENT_SUFFIX))
 _LONGEST_PATH = 2048  # bytes; a token of the longest kind makes a path of less than 900
+# Bytes of what is remembered, which strangers choose as well: names that are ours are shorter.
+_LONGEST_FOLDER, _LONGEST_NAME = 900, 64
 
 
 class Target(NamedTuple):
@@ -38,10 +40,14 @@ def parse(raw_path: bytes) -> Target | None:
     if len(raw_path) > _LONGEST_PATH or not raw_path.isascii():
         return None
     folder, _, last = raw_path.rpartition(b"/")
-    above = _folder(folder)
+    above = _folder(folder) if len(folder) <= _LONGEST_FOLDER else _folder.__wrapped__(folder)
     if above is None:
         return None
-    return Target(*above, *_last(last, above[3] is not None))
+    of_track = above[3] is not None
+    return Target(
+        *above,
+        *(_last(last, of_track) if len(last) <= _LONGEST_NAME else _last.__wrapped__(last, of_track)),
+    )
 
 
 # A viewing asks for one thing after another in the same few places, and all viewings for things of the same names.

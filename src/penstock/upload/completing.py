@@ -15,7 +15,7 @@ from penstock.catalog import Catalog, uploads, videos
 from penstock.catalog.records import Upload, UploadPart
 from penstock.catalog.words import Transport, UploadState
 from penstock.faults import Point
-from penstock.storage.staging import Durable, Staging, StagingBusy
+from penstock.storage.staging import Durable, Staging
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
 from penstock.upload.admission import Admission
@@ -24,7 +24,7 @@ from penstock.upload.direct import DirectParts
 from penstock.upload.outcomes import Outcome, StoreAnswer, ended, part_map, staged, store_nothing
 from penstock.upload.parts import PartsMissing
 from penstock.upload.receiving import check_digest, check_size
-from penstock.video.errors import Gone, PenstockError
+from penstock.video.errors import Conflict, Gone, PenstockError
 
 _log = structlog.get_logger()
 
@@ -110,26 +110,26 @@ class Completing:
         return self._end(upload, check, who)
 
     def missing(self, upload: Upload) -> PenstockError:
-        """Why the bytes of a session are staged no more: another request makes them a source, has done so, or they are gone.
+        """Why the bytes of a session are staged no more: they are a source (``upload_completed``), or the session has ended.
 
-        Between the source and its record nobody can tell whether who completes it lives: repeating ``complete`` settles it.
+        Where no record acknowledges the source yet, completing again does, whether or not who was about to lives.
         """
-        adopted = self._is_adopted(upload)
+        adopted = self.is_adopted(upload)
         try:
             with self._catalog.read() as tx:  # after looking: who is through by now has said so here
                 uploads.require_open(tx, uploads.get(tx, upload.id))
         except PenstockError as error:
             return error
         if adopted:
-            return StagingBusy("All of it is there and is being completed; come back shortly.", retry_after=1)
+            return Conflict("All of it is there; complete it.", code="upload_completed")
         return ended()
 
-    def _is_adopted(self, upload: Upload) -> bool:
+    def is_adopted(self, upload: Upload) -> bool:
+        """Whether all bytes of a session are a source, be it acknowledged or not."""
         try:
-            self._sources.head(upload.source_key)
+            return self._sources.head(upload.source_key).size == upload.size
         except ObjectMissing:
             return False
-        return True
 
     def _present(self, upload: Upload) -> list[UploadPart] | None:
         """The parts that are there; None where a bucket's are one object already, which was made after they were checked."""

@@ -157,7 +157,9 @@ class PartReceived(BaseModel):
     number: int
     size: int
     etag: str = Field(
-        description="First 32 hexadecimal digits of the part's SHA-256.", examples=[_SHA256[:32]]
+        description="First 32 hexadecimal digits of the part's SHA-256; of a part in a bucket, the store's own. "
+        "Empty once all parts are one object and have none any more.",
+        examples=[_SHA256[:32]],
     )
 
     @classmethod

@@ -18,7 +18,7 @@ from penstock.catalog import Catalog, clock, uploads, videos
 from penstock.catalog.records import Upload, UploadPart
 from penstock.catalog.words import Transport, UploadState
 from penstock.faults import Point
-from penstock.storage.staging import PartWriter, Staged, Staging, StagingBusy
+from penstock.storage.staging import PartWriter, Staged, Staging
 from penstock.storage.store import ObjectMissing, ObjectStore
 from penstock.upload import metrics, parts
 from penstock.upload.admission import Admission
@@ -161,10 +161,8 @@ class Sessions:
                 return 0
             try:
                 return sum(part.size for part in self._in_bucket(self._direct, upload))
-            except Gone:
+            except Gone:  # only the store knows so far
                 return 0
-            except Conflict:  # it was completed since we read its record
-                return upload.size or 0
         with self._catalog.read() as tx:
             return sum(part.size for part in uploads.parts(tx, upload.id))
 
@@ -340,16 +338,15 @@ class Sessions:
         return Outcome(video, upload)
 
     def _in_bucket(self, direct: DirectParts, upload: Upload) -> list[UploadPart]:
-        """What a bucket received itself: all of it where the parts are an object already that no record acknowledges.
+        """What a bucket received itself: all of it, without entity tags, where the parts are one object already.
 
-        Whoever completed it died, or is about to: nothing is missing, and completing again settles it.
+        Whoever completed it died, or is about to say so: nothing is missing, and completing again settles it.
         """
         try:
             return direct.present(upload)
         except Gone:
-            why = self.completing.missing(upload)
-            if not isinstance(why, StagingBusy):
-                raise why from None
+            if not self.completing.is_adopted(upload):
+                raise
         return [
             UploadPart(upload.id, part.number, part.size, None, sha256=None, received_at=upload.updated_at)
             for part in part_map(upload).all()

@@ -45,6 +45,7 @@ class Stage:
         self.disconnected = 0
         self.asked: list[bytes] = []  # by whom: the targets of responders' requests
         self.called = 0  # applications
+        self.unaccounted = 0  # responders that were found to have been told nothing of their answers
         self.waiting = threading.Event()  # somebody waits to be released
         self.block = threading.Event()  # lets go on who holds up the whole loop
         self._gate = asyncio.Event()
@@ -59,6 +60,10 @@ class Stage:
             assert time.monotonic() < deadline, f"{count} awaited, {self.sent}"
             time.sleep(0.01)
         return self.sent
+
+    def unaccounted_now(self) -> int:
+        """How many more responders were asked than were told what became of their answers."""
+        return len(self.asked) - (len(self.sent) - self.disconnected)
 
     def release(self) -> None:
         """Lets go on who waits."""

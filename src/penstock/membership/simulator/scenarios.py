@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from penstock.membership.effects import Describe, Join, Leave
+from penstock.membership.effects import Describe, Join, Leave, Seeds
 from penstock.membership.members import Address
 from penstock.membership.simulator.timeline import Timeline
 from penstock.membership.simulator.world import Host, World
@@ -17,7 +17,7 @@ def join(world: World, count: int, story: Timeline) -> bool:
     for host in hosts:
         world.start(host)
     for host in hosts[1:]:
-        world.command(host, Join((hosts[0].address,)))
+        world.command(host, Seeds((hosts[0].address,)))
     return world.run(60, until=world.agree)
 
 
@@ -64,7 +64,7 @@ def partition(world: World, count: int, story: Timeline) -> bool:
     story.note(f"{len(half)} nodes are cut off from the other {count - len(half)}")
     world.network.partition(host.address for host in half)
     world.run(120)
-    apart = world.agree(half) and world.agree(hosts[count // 2 :])
+    apart = _settled(world, half) and _settled(world, hosts[count // 2 :])
     story.note("the cut is healed")
     world.network.heal()
     return apart and world.run(60, until=world.agree)
@@ -85,7 +85,7 @@ def deaf(world: World, count: int, story: Timeline) -> bool:
 
 def _settled(world: World, hosts: list[Host]) -> bool:
     """These agree: at once, or within some seconds, as a lost packet raises a suspicion that its subject refutes."""
-    return world.agree(hosts) or world.run(10, until=lambda: world.agree(hosts))
+    return world.agree(hosts) or world.run(30, until=lambda: world.agree(hosts))
 
 
 def lossy(world: World, count: int, story: Timeline) -> bool:

@@ -329,8 +329,9 @@ async def _standing(service: Service, upload: Upload) -> Arrived:
             await service.resumable_transfers.free(upload)
         except PenstockError:
             upload = await run_sync(service.sessions.known, upload.id)
-            if upload.state is not UploadState.COMPLETED and upload.received != upload.size:
-                raise  # otherwise whoever wrote it has, or was to, complete it
+            whole = upload.state is UploadState.OPEN and upload.received == upload.size
+            if upload.state is not UploadState.COMPLETED and not whole:
+                raise  # otherwise whoever wrote it has completed it, or was about to
         else:
             upload = await run_sync(service.sessions.known, upload.id)
     return await service.resumable_transfers.settled(upload)
