@@ -150,7 +150,7 @@ def skewed(world: World, count: int, story: Timeline) -> bool:
         host.rate = world.rng.uniform(0.9, 1.1)
         world.start(host)
     for host in hosts[1:]:
-        world.command(host, Join((hosts[0].address,)))
+        world.command(host, Seeds((hosts[0].address,)))
     together = world.run(60, until=world.agree)
     story.note(f"{hosts[1].name} is killed")
     world.crash(hosts[1])
