@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from penstock.membership import codec
 from penstock.membership.agent import Agent
+from penstock.membership.config import MembershipConfig
 from penstock.membership.errors import InvalidInput, MemberAlive, UnknownMember, Unreachable
 from penstock.membership.keyring import Key, KeyRing
 from penstock.membership.messages import News, Ping
@@ -134,10 +135,14 @@ def test_metadata_reaches_everybody_small_or_large(go: Go) -> None:
 def test_keys_roll_under_load_and_nobody_is_lost(go: Go) -> None:
     """While metadata changes all the time: add, use and remove on each node, and no member is ever dead."""
 
+    def patient(config: MembershipConfig) -> MembershipConfig:
+        """It takes nobody for dead because the machine stood still for a moment."""
+        return replace(config, protocol=replace(config.protocol, suspicion_alpha=600.0))
+
     async def scenario(cluster: Cluster) -> None:
-        await cluster.start("a")
-        await cluster.start("b", "a")
-        await cluster.start("c", "a")
+        await cluster.start("a", change=patient)
+        await cluster.start("b", "a", change=patient)
+        await cluster.start("c", "a", change=patient)
         await cluster.agree()
         new = Key.generate()
         number = 0
