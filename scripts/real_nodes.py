@@ -22,6 +22,7 @@ from penstock.membership import views
 from penstock.membership.client import MembershipClient
 from penstock.membership.errors import MembershipError
 from penstock.membership.keyring import Key
+from scripts.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 180.0  # seconds; how long anything may take on a busy machine before it has failed
@@ -41,9 +42,7 @@ class Loopback:
 
     def place(self, name: str) -> Place:  # noqa: ARG002 - as with namespaces
         """A free port; it stays the node's."""
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            return Place("127.0.0.1", probe.getsockname()[1])
+        return Place("127.0.0.1", free_port())
 
     def move(self, name: str, place: Place) -> Place:  # noqa: ARG002 - as with namespaces
         """Another port."""

@@ -7,7 +7,6 @@ too: a wrong pair is refused by the second alone. Both come with the development
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 import httpx
 
 from penstock.storage.s3_access import StoreConfig, multipart_client
+from scripts.ports import free_port
 
 _PROGRAMS = Path(sys.executable).parent
 _START_TIMEOUT_S = 120  # a loaded machine; usually two seconds
@@ -98,7 +98,7 @@ KINDS: Mapping[str, Callable[[int, Path, str, str], tuple[list[str], Mapping[str
 @contextmanager
 def running(kind: str, key: str = KEY, secret: str = SECRET) -> Iterator[S3Server]:
     """Starts a server that this pair opens, and ends it with the block."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="penstock-s3-") as name:
         folder = Path(name)
         command, environment = KINDS[kind](port, folder, key, secret)
@@ -131,10 +131,3 @@ def _wait(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None
             time.sleep(0.05)
         else:
             return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -36,6 +36,7 @@ class Walk:
             run_folder=folder,
             scratch_folder=folder,
             planning=Settings(chunk_segments=1),
+            lease=3600.0,  # nobody dies of slowness
             retry_base=0.0,
             publish_interval=0.0,
         )
