@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROUND = 5  # seeds of processing in one run of pytest, whose start costs some seconds
 ROUND_OF_FILES = 4  # damaged files for each seed: one takes a second or two
 NODES = 16  # of a simulated cluster
-_HANGS = 3600  # seconds after which one test, of hundreds of sequences here, is taken for stuck
+HANGS = 3600  # seconds after which one test, of hundreds of sequences here, is taken for stuck
 LOSSES = (0.0, 0.1)  # shares of packets that a network loses
 
 
@@ -132,7 +132,7 @@ def _seeds(name: str, first: int, count: int) -> dict[str, str]:
 def _pytest(test: str, settings: Mapping[str, str], *, shown: bool = False) -> bool:
     """Whether it failed. ``shown``: what it says goes to the terminal as it comes."""
     environment = {**os.environ, **settings}
-    command = [sys.executable, "-m", "pytest", test, "-q", "-p", "no:cacheprovider", f"--timeout={_HANGS}"]
+    command = [sys.executable, "-m", "pytest", test, "-q", "-p", "no:cacheprovider", f"--timeout={HANGS}"]
     output = None if shown else subprocess.DEVNULL
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output, check=False)
     return done.returncode != 0

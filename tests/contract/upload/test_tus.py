@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from penstock import faults
 from penstock.catalog import schema, uploads
+from penstock.catalog.records import Upload
 from penstock.catalog.words import UploadState
 from penstock.faults import Point
 from penstock.upload.tus.resumable import Resumable
@@ -417,17 +418,23 @@ def test_a_creation_that_is_repeated(instance: Instance, client: TestClient) -> 
     assert upload.state is UploadState.OPEN
 
 
+def half_sent(instance: Instance, client: TestClient) -> tuple[str, Upload]:
+    """An upload of ten bytes, five of which are there, whose writer died without a word."""
+    url = opened(client, 10)
+    assert send(client, url, 0, b"12345").status_code == 204
+    upload = instance.upload(url.rpartition("/")[2])
+    with instance.catalog.write() as tx:
+        uploads.take(tx, upload.id, "dead", life_ms=60_000)
+    return url, upload
+
+
 @pytest.mark.parametrize("when", ["check_free", "_alone"])
 def test_an_upload_that_another_completes_meanwhile(
     instance: Instance, client: TestClient, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """Whoever asks where it stands just then is told that all of it is there, and not that it is gone."""
     other = instance.start()
-    url = opened(client, 10)
-    assert send(client, url, 0, b"12345").status_code == 204
-    upload = instance.upload(url.rpartition("/")[2])
-    with instance.catalog.write() as tx:
-        uploads.take(tx, upload.id, "dead", life_ms=60_000)
+    url, upload = half_sent(instance, client)
     step, once = getattr(Resumable, when), iter([True])
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
@@ -446,11 +453,7 @@ def test_an_upload_that_another_is_just_completing(
 ) -> None:
     """Its bytes are a source that no record acknowledges yet: who asks then waits for the answer, and is not told that it is gone."""
     other = instance.start()
-    url = opened(client, 10)
-    assert send(client, url, 0, b"12345").status_code == 204
-    upload = instance.upload(url.rpartition("/")[2])
-    with instance.catalog.write() as tx:
-        uploads.take(tx, upload.id, "dead", life_ms=60_000)
+    url, upload = half_sent(instance, client)
     adopted, go_on, asked = threading.Event(), threading.Event(), 0
     step = Resumable._alone
 

@@ -40,6 +40,26 @@ def keys_of(workshop: Workshop) -> list[str]:
     return [info.key for info in workshop.outputs.list("")]
 
 
+def broken_sound(workshop: Workshop) -> tuple[Room, str]:
+    """A video whose sound broke off in the middle, in another room, after some of it was recorded; who goes on with it."""
+    video_id = workshop.upload(Script("clip", frames=700, header_frames=700).to_bytes())
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise RuntimeError
+
+    room = workshop.room(ScriptedMedia())
+    for kind in (TaskKind.INSPECT, TaskKind.SCAN):
+        room.do(next(task for task in workshop.tasks(video_id) if task.kind is kind))
+    other = workshop.room(ScriptedMedia(step=step), slot=1)
+    (audio,) = (task for task in workshop.tasks(video_id) if task.kind is TaskKind.AUDIO)
+    other.do(audio)
+    return room, video_id
+
+
 def test_what_a_broken_attempt_stored_goes(workshop: Workshop, clip: bytes) -> None:
     """The chunk failed after its segments were stored: they go some time later, the second attempt's stay."""
     video_id = workshop.upload(clip)
@@ -65,21 +85,7 @@ def test_what_a_broken_attempt_stored_goes(workshop: Workshop, clip: bytes) -> N
 
 def test_published_sound_of_a_broken_attempt_stays(workshop: Workshop) -> None:
     """Segments that were recorded before the attempt broke are part of the video; what was stored after them goes."""
-    video_id = workshop.upload(Script("clip", frames=700, header_frames=700).to_bytes())
-    steps = 0
-
-    def step() -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            raise RuntimeError
-
-    room = workshop.room(ScriptedMedia())
-    for kind in (TaskKind.INSPECT, TaskKind.SCAN):
-        room.do(next(task for task in workshop.tasks(video_id) if task.kind is kind))
-    other = workshop.room(ScriptedMedia(step=step), slot=1)
-    (audio,) = (task for task in workshop.tasks(video_id) if task.kind is TaskKind.AUDIO)
-    other.do(audio)
+    room, video_id = broken_sound(workshop)
     later(workshop)
     collect(room)
     room.work()
@@ -157,20 +163,7 @@ def test_a_cancelled_generation_goes_when_no_token_is_left(workshop: Workshop, c
 
 def test_what_a_generation_referred_to_goes_with_it(workshop: Workshop) -> None:
     """Also of an attempt that was looked at in the same round, when it was still referred to."""
-    video_id = workshop.upload(Script("clip", frames=700, header_frames=700).to_bytes())
-    steps = 0
-
-    def step() -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            raise RuntimeError
-
-    room = workshop.room(ScriptedMedia())
-    for kind in (TaskKind.INSPECT, TaskKind.SCAN):
-        room.do(next(task for task in workshop.tasks(video_id) if task.kind is kind))
-    (audio,) = (task for task in workshop.tasks(video_id) if task.kind is TaskKind.AUDIO)
-    workshop.room(ScriptedMedia(step=step), slot=1).do(audio)
+    room, video_id = broken_sound(workshop)
     first = workshop.video(video_id).current_generation_id
     assert first is not None
     with workshop.catalog.write() as tx:
